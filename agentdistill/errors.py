@@ -1,0 +1,109 @@
+"""Every exception this project raises on purpose.
+
+The tree says who can mend what::
+
+    AgentDistillError
+    ├── UsageError                  the operator's input; one line, exit code 2
+    │   ├── ConfigError             a key, a type or a value in a config
+    │   ├── UnknownNameError        an environment, backend or detector nobody registered
+    │   ├── TaskError               a task that does not fit its environment or format
+    │   └── StoreError              a run folder that is not one, or belongs to another config
+    ├── ToolError                   raised inside a tool: becomes an observation, never an exception
+    ├── SegmentError                a trace that cannot be trained on
+    │   ├── NothingSupervisedError  no token would carry loss
+    │   ├── SegmentTooLongError     longer than the student's context
+    │   └── TemplateError           the chat template does not let the mask be proved
+    └── InfrastructureError         the machinery broke: the episode is errored, never failed
+        ├── SandboxError            a sandbox could not do what it promised
+        │   ├── SandboxUnavailableError   this machine cannot isolate; says what to install
+        │   ├── SandboxLostError          it is gone in the middle of an episode
+        │   └── SnapshotError             a snapshot is missing, or a restore does not match its digest
+        ├── PolicyError             a model or its server did not answer
+        └── VerifierError           the grader broke; says nothing about the work it graded
+
+`UsageError` ends a command with one line. `ToolError` is the only one a model ever reads.
+`InfrastructureError` may be retried, and is never counted as the student's failure.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AgentDistillError(Exception):
+    """Root of the tree; catch it to catch everything this project raises on purpose."""
+
+
+class UsageError(AgentDistillError):
+    """The operator's input is at fault; the message says what is wrong and how to mend it."""
+
+
+class ConfigError(UsageError):
+    """A config has a wrong key, type or value."""
+
+
+class UnknownNameError(UsageError):
+    """A name that nothing is registered under."""
+
+
+class TaskError(UsageError):
+    """A task does not fit its environment or its format."""
+
+
+class StoreError(UsageError):
+    """A run folder is not one, or was made by another configuration."""
+
+
+class ToolError(AgentDistillError):
+    """Raise it in a tool to tell the model, in one line, why its call did not work."""
+
+
+class SegmentError(AgentDistillError):
+    """A trace cannot become training data; it is refused and counted."""
+
+
+class NothingSupervisedError(SegmentError):
+    """No token of the row would carry loss."""
+
+
+class SegmentTooLongError(SegmentError):
+    """The row is longer than the student's context."""
+
+
+class TemplateError(SegmentError):
+    """The chat template rewrites earlier turns, so the mask cannot be proved."""
+
+
+class InfrastructureError(AgentDistillError):
+    """The machinery broke; nothing is said about the policy that was acting."""
+
+
+class SandboxError(InfrastructureError):
+    """A sandbox could not do what it promised."""
+
+
+class SandboxUnavailableError(SandboxError):
+    """This machine cannot isolate commands; the message says what to install or allow."""
+
+
+class SandboxLostError(SandboxError):
+    """A sandbox is gone in the middle of an episode."""
+
+
+class SnapshotError(SandboxError):
+    """A snapshot is missing, or what was restored does not match its digest."""
+
+
+class PolicyError(InfrastructureError):
+    """A model or its server did not answer."""
+
+
+class VerifierError(InfrastructureError):
+    """The grader broke before it could judge."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as `` Did you mean 'repair'?`` for a misspelt name, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,49 @@
+"""What acts: student and teacher alike, batch first, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from agentdistill.records import Completion, Message, ToolSpec
+
+
+@dataclass(frozen=True)
+class Request:
+    """One conversation that waits for an assistant turn.
+
+    `sealed` holds, for every assistant message in `messages`, the token ids it was sampled as, or an empty
+    tuple where they are not known. `seed` decides the sampling of this request and of nothing else.
+    `world` is the live environment, and only for policies that declare `privileged`: scripted teachers that
+    know the truth. A model never sees it.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    sealed: tuple[tuple[int, ...], ...] = ()
+    seed: int = 0
+    world: object | None = field(default=None, compare=False, repr=False)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Acts on many conversations at once."""
+
+    @property
+    def name(self) -> str:
+        """Who this is, for the records."""
+        ...
+
+    @property
+    def privileged(self) -> bool:
+        """True for a scripted policy that reads the live environment."""
+        ...
+
+    def act(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, in order.
+
+        Raises:
+            PolicyError: the model or its server did not answer.
+        """
+        ...
