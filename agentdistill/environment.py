@@ -184,6 +184,19 @@ class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
         """
         raise UsageError(f"{type(self).__name__} makes no tasks: pass one as options={{'task': task}}")
 
+    def make_tasks(self, split: str, count: int, seed: int = 0, first: int = 0) -> list[Task]:
+        """Tasks `first` .. ``first + count - 1`` of a split, ``train`` or ``heldout``, of the stream `seed`.
+
+        Each is drawn from a seed of its own, so that the i-th does not depend on how many are drawn. Override it where
+        held-out tasks must differ in kind; here they differ in luck only.
+        """
+        seeds = [task_seed(f"{type(self).__name__}-{seed}", split, index) for index in range(first, first + count)]
+        drawn = [self.make_task(np.random.default_rng(each)) for each in seeds]
+        return [
+            task.model_copy(update={"id": f"{task.environment}-{split}-{seed}-{first + index}", "split": split})
+            for index, task in enumerate(drawn)
+        ]
+
     def setup(self, task: Task) -> None:
         """Put `self.state` and `self.sandbox` where the task starts.
 

@@ -71,13 +71,15 @@ class Task(Record):
 class Completion(Record):
     """One answer of a policy.
 
-    `token_ids` are the ids it sampled, the stop token included (empty where unknown); `logprobs` are natural
-    logarithms, one per id. `finish` is `stop`, `length` (cut by the token limit) or `context` (the prompt no
-    longer fits: nothing was sampled).
+    `token_ids` are the ids it sampled, the stop token included (empty where unknown), and `context_ids` the ids it was
+    fed between its previous turn and this one: all of them in order are exactly what the model saw. `logprobs` are
+    natural logarithms under the distribution sampled from, one per id. `finish` is `stop`, `length` (cut by the token
+    limit) or `context` (the prompt no longer fits: nothing was sampled).
     """
 
     message: Message
     token_ids: tuple[int, ...] = ()
+    context_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     input_tokens: int = 0
     output_tokens: int = 0

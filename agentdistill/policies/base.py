@@ -13,15 +13,17 @@ from agentdistill.records import Completion, Message, ToolSpec
 class Request:
     """One conversation that waits for an assistant turn.
 
-    `sealed` holds, for every assistant message in `messages`, the token ids it was sampled as, or an empty
-    tuple where they are not known. `seed` decides the sampling of this request and of nothing else.
+    `context_ids` are the exact ids of the first `covered` messages, as the model was fed and sampled them, ending
+    with its last turn (both empty where nothing is known): they are used again as they are. `seed` decides the
+    sampling of this request and of nothing else.
     `world` is the live environment, and only for policies that declare `privileged`: scripted teachers that
     know the truth. A model never sees it.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
-    sealed: tuple[tuple[int, ...], ...] = ()
+    context_ids: tuple[int, ...] = ()
+    covered: int = 0
     seed: int = 0
     world: object | None = field(default=None, compare=False, repr=False)
 

@@ -1,0 +1,265 @@
+"""Episodes: one is a small state machine; many run at once.
+
+The model is called in batches over all conversations that wait for a turn; the worlds move in a thread pool. While
+the model thinks about one half, the sandboxes of the other half run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentdistill.environment import ToolEnvironment
+from agentdistill.errors import PolicyError, UsageError
+from agentdistill.policies import Policy, Request
+from agentdistill.records import (
+    Actor,
+    Completion,
+    Ending,
+    Fork,
+    Message,
+    Snapshot,
+    Step,
+    Task,
+    Trajectory,
+    Verdict,
+    derive_seed,
+    digest_of,
+)
+
+MakeEnvironment = Callable[[], ToolEnvironment]
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """What to run: a task from its start, or from a stored step of another trajectory.
+
+    Attributes:
+        task: what to do.
+        seed: decides the world's luck and all sampling of this episode.
+        actor: who acts, for the records and the mask.
+        fork: a trajectory whose steps are kept as a prefix, and after how many of them to go on.
+        reseed: whether a forked episode meets fresh luck (True) or exactly the luck it had.
+    """
+
+    task: Task
+    seed: int
+    actor: Actor = "student"
+    fork: tuple[Trajectory, int] | None = None
+    reseed: bool = False
+
+    @property
+    def id(self) -> str:
+        """Names the episode by all that decides it."""
+        parent = f"{self.fork[0].id}@{self.fork[1]}" if self.fork else ""
+        return digest_of([self.task.id, self.task.content_hash, self.seed, self.actor, parent])[:20]
+
+
+class Episode:
+    """One episode as a state machine: `next_request` asks, `feed` answers, `trajectory` is what remains."""
+
+    def __init__(self, spec: EpisodeSpec, environment: ToolEnvironment, policy: str, keep_snapshots: bool) -> None:
+        self.spec = spec
+        self.environment = environment
+        self.policy = policy
+        self.keep_snapshots = keep_snapshots
+        self.opening: tuple[Message, ...] = ()
+        self.start: Snapshot | None = None
+        self.steps: list[Step] = []
+        self.messages: list[Message] = []
+        self.context_ids: list[int] = []
+        self.covered = 0
+        self.ending: Ending | None = None
+        self.verdict: Verdict | None = None
+        self.error = ""
+
+    def begin(self) -> None:
+        """Reset the world to the task, or restore it to where the fork leaves.
+
+        Raises:
+            InfrastructureError: the world could not be made or restored.
+        """
+        fork = self.spec.fork
+        if fork is None:
+            self.opening, _ = self.environment.reset(seed=self.spec.seed, options={"task": self.spec.task})
+            self.start = self.environment.snapshot() if self.keep_snapshots else None
+            self.messages = list(self.opening)
+            return
+        trajectory, step = fork
+        world = trajectory.world(step)
+        if world is None:
+            raise PolicyError(f"trajectory {trajectory.id} kept no snapshot after step {step}")
+        reseed = derive_seed("luck", self.spec.seed) if self.spec.reseed else None
+        self.environment.restore(world, task=self.spec.task, reseed=reseed)
+        self.opening, self.start = trajectory.opening, trajectory.start
+        self.steps = list(trajectory.steps[:step])
+        self.messages = list(trajectory.messages(step))
+        for index, kept in enumerate(self.steps):
+            self._remember(kept.completion, len(trajectory.messages(index)))
+
+    def next_request(self) -> Request | None:
+        """What the policy is asked next; `None` once the episode is over."""
+        if self.ending is not None:
+            return None
+        return Request(
+            messages=tuple(self.messages),
+            tools=self.environment.tools,
+            context_ids=tuple(self.context_ids),
+            covered=self.covered,
+            seed=derive_seed("sample", self.spec.seed, len(self.steps)),
+            world=self.environment,
+        )
+
+    def feed(self, completion: Completion) -> None:
+        """Let the world answer a completion.
+
+        Raises:
+            InfrastructureError: the world broke; the episode is void.
+        """
+        if completion.finish == "context":
+            self._finish("context_limit", self.environment.verify())
+            return
+        observations, reward, terminated, truncated, info = self.environment.step(completion.message)
+        snapshot = self.environment.snapshot() if self.keep_snapshots else None
+        self.steps.append(
+            Step(
+                actor=self.spec.actor,
+                completion=completion,
+                observations=observations,
+                outcomes=info["outcomes"],
+                signals=info["signals"],
+                reward=float(reward),
+                snapshot=snapshot,
+            )
+        )
+        self._remember(completion, len(self.messages))
+        self.messages += [completion.message, *observations]
+        if terminated or truncated:
+            self._finish("submitted" if terminated else "step_limit", info["verdict"])
+
+    def fail(self, error: Exception) -> None:
+        """The machinery broke: keep what there is, without a verdict."""
+        self.error = f"{type(error).__name__}: {error}"
+        self.verdict = None
+        self.ending = "infrastructure_error"
+
+    def trajectory(self) -> Trajectory:
+        """The episode as a record, once it has ended."""
+        assert self.ending is not None, "the episode is still running"
+        fork = self.spec.fork
+        return Trajectory(
+            id=self.spec.id,
+            task=self.spec.task,
+            policy=self.policy,
+            seed=self.spec.seed,
+            opening=self.opening,
+            tools=self.environment.tools,
+            start=self.start,
+            steps=tuple(self.steps),
+            ending=self.ending,
+            verdict=self.verdict,
+            error=self.error,
+            parent=Fork(trajectory_id=fork[0].id, step=fork[1]) if fork else None,
+        )
+
+    def _finish(self, ending: Ending, verdict: Verdict) -> None:
+        self.ending, self.verdict = ending, verdict
+
+    def _remember(self, completion: Completion, said_before: int) -> None:
+        """Seal the ids of a turn, as long as every turn before it is sealed too."""
+        unbroken = self.covered > 0 or not any(m.role == "assistant" for m in self.messages[:said_before])
+        gapless = all(m.role != "assistant" for m in self.messages[self.covered : said_before])
+        if completion.token_ids and unbroken and gapless:
+            self.context_ids += [*completion.context_ids, *completion.token_ids]
+            self.covered = said_before + 1
+
+
+@dataclass
+class Rollout:
+    """Runs many episodes at once.
+
+    Attributes:
+        make_environment: makes one bare environment; at most `live` exist at a time, and they are used again.
+        policy: who acts.
+        workers: threads in which worlds move; sandboxed environments want as many as there are cores.
+        live: most episodes in flight.
+        retries: how often an episode whose machinery broke is started again.
+        keep_snapshots: whether the world is kept after every step. A takeover needs it; an evaluation does not.
+    """
+
+    make_environment: MakeEnvironment
+    policy: Policy
+    workers: int = field(default_factory=lambda: max(1, os.cpu_count() or 1))
+    live: int = 256
+    retries: int = 1
+    keep_snapshots: bool = True
+
+    def run(self, specs: Iterable[EpisodeSpec]) -> Iterator[Trajectory]:
+        """Yield each trajectory as its episode ends. Errored ones come too, marked as such."""
+        waiting = deque((spec, 0) for spec in specs)
+        idle: list[ToolEnvironment] = []
+        everyone: list[ToolEnvironment] = []
+        ready: list[tuple[Episode, int]] = []
+        moving: dict[Future[None], tuple[Episode, int]] = {}
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="world")
+
+        def move(episode: Episode, tries: int, act: Callable[..., None], *arguments: Any) -> None:
+            moving[pool.submit(act, *arguments)] = (episode, tries)
+
+        try:
+            while waiting or ready or moving:
+                while waiting and len(ready) + len(moving) < self.live:
+                    spec, tries = waiting.popleft()
+                    if not idle:
+                        everyone.append(self.make_environment())
+                        idle.append(everyone[-1])
+                    episode = Episode(spec, idle.pop(), self.policy.name, self.keep_snapshots)
+                    move(episode, tries, episode.begin)
+                # The model waits until half of all conversations want a turn, so that neither side idles for long.
+                while moving and len(ready) < len(moving):
+                    done, _ = wait(moving, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        episode, tries = moving.pop(future)
+                        if (error := future.exception()) is not None:
+                            # A crash of the environment is the machinery's failure too, never the policy's.
+                            if isinstance(error, UsageError) or not isinstance(error, Exception):
+                                raise error
+                            episode.fail(error)
+                        if episode.ending is None:
+                            ready.append((episode, tries))
+                            continue
+                        if episode.ending == "infrastructure_error":
+                            everyone.remove(episode.environment)
+                            episode.environment.close()
+                            if tries < self.retries:
+                                waiting.append((episode.spec, tries + 1))
+                                continue
+                        else:
+                            idle.append(episode.environment)
+                        yield episode.trajectory()
+                if ready:
+                    acting, ready = ready, []
+                    for (episode, tries), completion in zip(acting, self._act(acting), strict=True):
+                        if isinstance(completion, Completion):
+                            move(episode, tries, episode.feed, completion)
+                        else:
+                            move(episode, tries, _raise, completion)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for environment in everyone:
+                environment.close()
+
+    def _act(self, acting: list[tuple[Episode, int]]) -> list[Completion] | list[PolicyError]:
+        requests = [request for episode, _ in acting if (request := episode.next_request()) is not None]
+        try:
+            return self.policy.act(requests)
+        except PolicyError as error:
+            return [error] * len(requests)
+
+
+def _raise(error: Exception) -> None:
+    raise error
