@@ -1,0 +1,275 @@
+"""The coding environment: tools, state, verdict and truth."""
+
+from __future__ import annotations
+
+import posixpath
+import random
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from agentdistill.environment import ToolEnvironment, Truth
+from agentdistill.errors import SandboxError, TaskError, ToolError, UsageError, VerifierError
+from agentdistill.records import Message, Task, Verdict
+from agentdistill.sandbox import Sandbox, SandboxBackend
+from agentdistill.tools import tool
+
+from .judge import judge, run_visible_tests
+from .tasks import Package, draw_task, make_tasks
+from .teacher import Situation, next_call
+
+_PATH = re.compile(r"[\x20-\x7e]{1,200}")
+_SHOWN, _LONGEST, _MATCHES, _LINE = 2000, 20_000, 6, 120
+
+
+@dataclass
+class Workbench:
+    """What changes outside the sandbox: the open file, what the tests said since the last change, the submission."""
+
+    open: str = ""
+    tests: Literal["unknown", "passed", "failed"] = "unknown"
+    submitted: bool = False
+
+
+class Repair(ToolEnvironment):
+    """Repair a small Python package: real files, a real interpreter, hidden calls as the judge.
+
+    What makes a student err here, all of it grown by the dial `gap` from 0 (nothing but too little training) to 1:
+
+    - *What the teacher knows and the student does not*: the module of the issue lives under ``src`` by convention, but
+      at gap 0.5 two in five live elsewhere. The student can look (`list`, `search`).
+    - *Weakness*: several tokens could be right in place of the wrong one. The numbers in the issue and in the tests
+      say which, for who can calculate. There may be a second bug that the issue does not mention.
+    - *No way back*: `submit` and `delete` cannot be undone, no tool creates a file, and there are 12 steps.
+
+    Args:
+        gap: the dial, in [0, 1]; 0.5 unless given.
+        sandboxes: where sandboxes come from; bubblewrap on this machine unless given.
+        render_mode: as in Gymnasium.
+
+    Raises:
+        UsageError: `gap` is outside [0, 1].
+    """
+
+    uses_sandbox: ClassVar[bool] = True
+    step_limit: int = 12
+    state: Workbench
+
+    def __init__(
+        self, *, gap: float = 0.5, sandboxes: SandboxBackend | None = None, render_mode: str | None = None
+    ) -> None:
+        if not 0 <= gap <= 1:
+            raise UsageError(f"gap must lie between 0 and 1, not be {gap}")
+        super().__init__(sandboxes=sandboxes, render_mode=render_mode)
+        self.gap = gap
+        self._package: tuple[Task, Package] | None = None
+
+    # ---- tasks ---------------------------------------------------------------------------------------------------
+
+    def make_task(self, rng: np.random.Generator) -> Task:
+        """A training task drawn with `rng`."""
+        return draw_task(random.Random(int(rng.integers(1 << 62))), "train", self.gap)
+
+    def make_tasks(self, split: str, count: int, seed: int = 0, first: int = 0) -> _Tasks:
+        """`count` tasks of a split (``train`` or ``heldout``), from number `first` on; each depends on its number only.
+
+        Raises:
+            UsageError: there is no such split.
+        """
+        return make_tasks(split, count, seed=seed, first=first, gap=self.gap)
+
+    @property
+    def package(self) -> Package:
+        """What this episode's task holds.
+
+        Raises:
+            TaskError: it is not a task of this environment.
+        """
+        if self._package is None or self._package[0] is not self.task:
+            try:
+                self._package = self.task, Package.model_validate(self.task.data)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                raise TaskError(f"not a repair task: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        return self._package[1]
+
+    def setup(self, task: Task) -> None:
+        """Lay out the package with its bugs and visible tests."""
+        self.state = Workbench()
+        for path, text in self.package.files.items():
+            self._sandbox.write_file(path, text.encode())
+
+    # ---- tools ---------------------------------------------------------------------------------------------------
+
+    @tool
+    def list(self) -> str:
+        """List the files."""
+        return "\n".join(self._sandbox.list_files()[:40])
+
+    @tool
+    def open(self, path: str) -> str:
+        """Open a file and show it.
+
+        Args:
+            path: the file, such as src/cart.py
+        """
+        text = self._read(path)
+        self.state.open = _clean(path)
+        if len(text) > _SHOWN:
+            text = text[:_SHOWN] + "\n(more)"
+        return text.rstrip("\n") or "(empty)"
+
+    @tool
+    def search(self, text: str) -> str:
+        """Search the modules for a text.
+
+        Args:
+            text: what to look for
+        """
+        if not text:
+            raise ToolError("nothing to search for")
+        found = []
+        for path, content in sorted(self._modules().items()):
+            found += [f"{path}: {line.strip()[:_LINE]}" for line in content.splitlines() if text in line]
+        return "\n".join(found[:_MATCHES]) or "no match"
+
+    @tool
+    def edit(self, old: str, new: str) -> str:
+        """Replace a text in the open file.
+
+        Args:
+            old: a text that occurs exactly once
+            new: what to put in its place
+        """
+        if not self.state.open:
+            raise ToolError("no file is open")
+        text = self._read(self.state.open)
+        times = text.count(old)
+        if times != 1:
+            raise ToolError(f"text occurs {times} times" if times else "text not found")
+        changed = text.replace(old, new)
+        if len(changed) > _LONGEST:
+            raise ToolError("the file would be too long")
+        self._sandbox.write_file(self.state.open, changed.encode("utf-8", "surrogatepass"))
+        self.state.tests = "unknown"
+        return "edited"
+
+    @tool
+    def delete(self, path: str) -> str:
+        """Delete a file; this cannot be undone.
+
+        Args:
+            path: the file
+        """
+        clean = _clean(path)
+        try:
+            self._sandbox.remove_file(clean)
+        except FileNotFoundError:
+            raise ToolError(f"no such file: {path}") from None
+        except PermissionError:
+            raise ToolError(f"cannot delete {path}") from None
+        if self.state.open == clean:
+            self.state.open = ""
+        self.state.tests = "unknown"
+        return "deleted"
+
+    @tool
+    def test(self) -> str:
+        """Run the tests."""
+        report = run_visible_tests(self._sandbox)
+        self.state.tests = "passed" if report.passed and not report.failed and not report.problem else "failed"
+        self.signal(tests_passed=report.passed, tests_failed=report.failed)
+        if report.problem:
+            if report.timed_out:
+                self.signal(timed_out=True)
+            raise ToolError(report.problem)
+        if not report.failed:
+            return f"{report.passed} passed"
+        return f"{report.passed} passed, {report.failed} failed\n{report.line}"
+
+    @tool
+    def submit(self) -> str:
+        """Hand the work in; this ends the episode."""
+        self.state.submitted = True
+        self.end()
+        return "submitted"
+
+    # ---- judging -------------------------------------------------------------------------------------------------
+
+    def verify(self) -> Verdict:
+        """Run the hidden calls on the modules in a fresh sandbox; what was not submitted fails.
+
+        Raises:
+            VerifierError: the judging itself broke.
+        """
+        if not self.state.submitted:
+            return Verdict(passed=False, score=0.0, detail="nothing was submitted")
+        modules: dict[str, bytes] = {}
+        try:
+            if self.package.leftover and self.package.leftover in self._sandbox.list_files():
+                return Verdict(passed=False, score=0.0, detail=f"{self.package.leftover} is still there")
+            for path in self.package.solution:
+                modules[path] = self._sandbox.read_file(path)
+        except (FileNotFoundError, PermissionError):
+            return Verdict(passed=False, score=0.0, detail="a module is gone")
+        except SandboxError as error:
+            raise VerifierError(f"the sandbox broke before its files could be judged: {error}") from error
+        if any(len(content) > 4 * _LONGEST for content in modules.values()):
+            return Verdict(passed=False, score=0.0, detail="a module is too long")
+        return judge(self.package, modules, self.backend)
+
+    def truth(self) -> Truth:
+        """The fewest steps that still win; an upper bound where a changed text does the same as the solution."""
+        return Truth(cost=None if self.state.submitted else self._situation().cost)
+
+    def teach(self, messages: tuple[Message, ...], style: str) -> Message:
+        """The turn of a competent agent, `knowing` or `exploring`, from whatever state this is."""
+        return next_call(self._situation(), messages, style)
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        if self.sandbox is None:
+            raise UsageError("call reset() first")
+        return self.sandbox
+
+    def _read(self, path: str) -> str:
+        try:
+            return self._sandbox.read_file(_clean(path)).decode("utf-8", "surrogatepass")
+        except FileNotFoundError:
+            raise ToolError(f"no such file: {path}") from None
+        except (PermissionError, UnicodeDecodeError):
+            raise ToolError(f"cannot read {path}") from None
+
+    def _modules(self) -> dict[str, str]:
+        """Every module that can be read as text."""
+        found: dict[str, str] = {}
+        for path in self._sandbox.list_files():
+            if path.startswith("src/") and path.endswith(".py"):
+                try:
+                    found[path] = self._read(path)
+                except ToolError:
+                    continue
+        return found
+
+    def _situation(self) -> Situation:
+        return Situation(self.package, self._modules(), self.state.open, self.state.tests, self.remaining)
+
+
+_Tasks = list[Task]
+"""Inside the class the name `list` is the tool."""
+
+
+def _clean(path: str) -> str:
+    """A path as the sandbox lists it.
+
+    Raises:
+        ToolError: no file can have this name.
+    """
+    if not _PATH.fullmatch(path):
+        raise ToolError(f"no such file: {path[:80]!r}")
+    return posixpath.normpath(path)

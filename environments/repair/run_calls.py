@@ -1,0 +1,67 @@
+"""Runs in the judge's fresh sandbox: calls the repaired modules and reports what they return. It knows no answers.
+
+Usage: ``run_calls.py MARK CALLS.json``. Prints ``MARK begin`` before any code of the agent runs, so that a machine that
+cannot start an interpreter is told from code that crashes it, and ``MARK`` with a JSON list at the end: for every call
+of ``[[path, call], ...]`` the repr of the value, or null.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+CPU_SECONDS = 3.0
+LONGEST = 400
+
+
+class OutOfTime(BaseException):
+    """The modules compute for too long."""
+
+
+def out_of_time(*_: object) -> None:
+    """Interrupt the modules."""
+    raise OutOfTime
+
+
+def answer(call: str, names: dict[str, object]) -> str | None:
+    """The repr of what a call returns, null if it raises or says too much."""
+    try:
+        said = repr(eval(call, names))
+    except BaseException:  # noqa: BLE001 - whatever the agent's code raises is a wrong answer
+        return None
+    return said if len(said) <= LONGEST else None
+
+
+def load(path: str) -> dict[str, object]:
+    """The names a module defines; none if it cannot be loaded."""
+    names: dict[str, object] = {"__name__": "module"}
+    try:
+        with open(path, "rb") as file:
+            exec(compile(file.read(), path, "exec"), names)
+    except BaseException:  # noqa: BLE001 - as above
+        return {}
+    return names
+
+
+def main() -> None:
+    """Load each module once, make its calls, and report."""
+    mark, listing = sys.argv[1:]
+    os.write(1, f"{mark} begin\n".encode())
+    with open(listing, encoding="utf-8") as file:
+        calls: list[list[str]] = json.load(file)
+    out, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    sys.path.insert(0, os.getcwd())
+    signal.signal(signal.SIGPROF, out_of_time)
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS, 0.1)
+    loaded = {path: load(path) for path in dict.fromkeys(path for path, _ in calls)}
+    answers = [answer(call, loaded[path]) for path, call in calls]
+    os.write(out, f"\n{mark}{json.dumps(answers)}\n".encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

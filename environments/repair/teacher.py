@@ -1,0 +1,185 @@
+"""The scripted teacher: from any state to the repaired package, in the words of a competent agent.
+
+It knows the solution. What it does is what an agent does who has understood the issue: find the file, open it, change
+the few words that are wrong, delete the leftover, run the tests, submit. With little budget left it skips what is not
+needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from agentdistill.records import Message, ToolCall
+
+from .tasks import Package
+
+_TOKEN = re.compile(r"\w+|[^\w\s]+|\n|[^\S\n]+")
+_MOST_HUNKS, _LONGEST_DIFF = 3, 4000
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is true now: the files that can still be read, which one is open, and what the tests said last."""
+
+    package: Package
+    files: Mapping[str, str]
+    open: str
+    tests: str
+    remaining: int
+
+    @property
+    def lost(self) -> bool:
+        """True if a file that must be there is gone: no tool creates files."""
+        return any(path not in self.files for path in self.package.solution)
+
+    @property
+    def damaged(self) -> list[str]:
+        """Files whose text is not what it must be: the open one first, then the one of the issue."""
+        wrong = [path for path, text in self.package.solution.items() if self.files.get(path) != text]
+        return sorted(wrong, key=lambda path: (path != self.open, path != self.package.path, path))
+
+    @property
+    def leftover(self) -> bool:
+        """True if something that must be deleted is still there."""
+        return self.package.leftover in self.files
+
+    @property
+    def cost(self) -> int | None:
+        """The fewest steps that win: open each damaged file, one edit for each, delete, submit; None if lost.
+
+        An upper bound where a text differs from the solution and yet does the same.
+        """
+        if self.lost:
+            return None
+        opens = sum(path != self.open for path in self.damaged)
+        return opens + len(self.damaged) + self.leftover + 1
+
+
+def next_call(situation: Situation, messages: Sequence[Message], style: str) -> Message:
+    """The turn a competent agent takes here: one call and no words."""
+    name, arguments = _choose(situation, messages, style)
+    number = sum(message.role == "assistant" for message in messages)
+    return Message(role="assistant", tool_calls=(ToolCall(id=f"call_{number}_0", name=name, arguments=arguments),))
+
+
+def _choose(situation: Situation, messages: Sequence[Message], style: str) -> tuple[str, dict[str, JsonValue]]:
+    cost = situation.cost
+    if cost is None:
+        return "submit", {}
+    spare = situation.remaining - cost
+    if situation.damaged:
+        path = situation.damaged[0]
+        if path != situation.open:
+            return _find(situation, path, messages, style) if spare > 0 else ("open", {"path": path})
+        old, new = first_edit(situation.files[path], situation.package.solution[path], spare)
+        return "edit", {"old": old, "new": new}
+    if situation.leftover:
+        return "delete", {"path": situation.package.leftover}
+    if situation.tests == "unknown" and spare > 0:
+        return "test", {}
+    return "submit", {}
+
+
+def _find(situation: Situation, path: str, messages: Sequence[Message], style: str) -> tuple[str, dict[str, JsonValue]]:
+    """Open `path`, or look for it first if an agent would not know by now where it is."""
+    look = style == "exploring"
+    looked: set[str] = set()
+    for name, arguments, answer in calls_of(messages):
+        if name == "open" and answer.startswith("error: no such file"):
+            look, looked = True, set()
+        elif name == "open" and arguments.get("path") == path and not answer.startswith("error"):
+            look = False
+        elif name in ("search", "list"):
+            looked.add(name)
+            if any(line.split(": ", 1)[0] == path for line in answer.splitlines()):
+                look = False
+    if look and path == situation.package.path and "search" not in looked:
+        return "search", {"text": situation.package.function}
+    if look and "list" not in looked:
+        return "list", {}
+    return "open", {"path": path}
+
+
+def calls_of(messages: Sequence[Message]) -> list[tuple[str, Mapping[str, JsonValue], str]]:
+    """Every call of a conversation with its answer: name, arguments, text."""
+    found: list[tuple[str, Mapping[str, JsonValue], str]] = []
+    waiting: list[ToolCall] = []
+    for message in messages:
+        if message.role == "assistant":
+            waiting = list(message.tool_calls)
+        elif message.role == "tool" and waiting:
+            call = waiting.pop(0)
+            found.append((call.name, call.arguments, message.content))
+    return found
+
+
+# ---- edits -------------------------------------------------------------------------------------------------------
+
+
+def first_edit(text: str, goal: str, spare: int) -> tuple[str, str]:
+    """The next edit from `text` towards `goal`: `old`, which occurs once in `text`, and `new`.
+
+    One difference at a time where `spare` steps allow, each with a word on either side; all of them in one edit else.
+    """
+    old_tokens, new_tokens = _TOKEN.findall(text), _TOKEN.findall(goal)
+    hunks = _hunks(old_tokens, new_tokens) if len(text) + len(goal) <= _LONGEST_DIFF else []
+    if not hunks or len(hunks) > _MOST_HUNKS or len(hunks) - 1 > spare:
+        hunks = [_whole(old_tokens, new_tokens)]
+    start, end, replacement = hunks[0]
+    return _widened(old_tokens, start, end, replacement)
+
+
+def _hunks(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, list[str]]]:
+    """Where the texts differ: first and last token in `old`, and what is to stand there instead."""
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    return [(i1, i2, list(new[j1:j2])) for kind, i1, i2, j1, j2 in matcher.get_opcodes() if kind != "equal"]
+
+
+def _whole(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, list[str]]:
+    """One hunk that spans every difference."""
+    first = 0
+    while first < min(len(old), len(new)) and old[first] == new[first]:
+        first += 1
+    last = 0
+    while last < min(len(old), len(new)) - first and old[-1 - last] == new[-1 - last]:
+        last += 1
+    return first, len(old) - last, list(new[first : len(new) - last])
+
+
+def _widened(tokens: Sequence[str], start: int, end: int, replacement: Sequence[str]) -> tuple[str, str]:
+    """The hunk with a word on either side of it in its line, then with more, until it occurs once."""
+    text = "".join(tokens)
+    left, right = _word_before(tokens, start), _word_after(tokens, end)
+    while True:
+        old = "".join(tokens[left:right])
+        if old and text.count(old) == 1 and text.find(old) == len("".join(tokens[:left])):
+            break
+        if left == 0 and right == len(tokens):
+            break
+        left, right = max(0, left - 1), min(len(tokens), right + 1)
+    return old, "".join((*tokens[left:start], *replacement, *tokens[end:right]))
+
+
+def _word_before(tokens: Sequence[str], start: int) -> int:
+    """Where the word before `start` begins; no further than the line."""
+    for place in range(start - 1, -1, -1):
+        if tokens[place] == "\n":
+            break
+        if tokens[place][0].isalnum() or tokens[place][0] == "_":
+            return place
+    return start
+
+
+def _word_after(tokens: Sequence[str], end: int) -> int:
+    """Where the word after `end` ends; without one, where the line does."""
+    for place in range(end, len(tokens)):
+        if tokens[place] == "\n":
+            return place
+        if tokens[place][0].isalnum() or tokens[place][0] == "_":
+            return place + 1
+    return len(tokens)
