@@ -21,6 +21,7 @@ from agentdistill.records import Actor, Message, ToolCall, ToolSpec, Trajectory
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_REMEMBERED = 4096
 _CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
 
 
@@ -41,6 +42,7 @@ class Renderer:
         self.stop: str = cast("str", tokenizer.eos_token)
         self.stop_id: int = cast("int", tokenizer.eos_token_id)
         specials = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        self._rendered: dict[tuple[int, ...], tuple[str, tuple[object, ...]]] = {}
         self._special = re.compile("|".join(re.escape(s) for s in sorted(specials, key=len, reverse=True)))
 
     def extend(
@@ -149,7 +151,12 @@ class Renderer:
         return whole[len(prompt) : end], whole[end:]
 
     def _render(self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, generate: bool) -> str:
-        return cast(
+        # A conversation grows by a turn at a time, and each text is needed two or three times: they are remembered by
+        # the identity of their messages, which the entry itself keeps alive.
+        key = (generate, id(tools), *map(id, messages))
+        if key in self._rendered:
+            return self._rendered[key][0]
+        text = cast(
             "str",
             self.tokenizer.apply_chat_template(
                 [self._plain(message) for message in messages],
@@ -158,6 +165,10 @@ class Renderer:
                 add_generation_prompt=generate,
             ),
         )
+        if len(self._rendered) >= _REMEMBERED:
+            self._rendered.clear()
+        self._rendered[key] = (text, (tools, *messages))
+        return text
 
     def _encode(self, text: str) -> list[int]:
         return cast("list[int]", self.tokenizer.encode(text, add_special_tokens=False))
