@@ -97,7 +97,7 @@ class TeacherTokens(Record):
 
 
 class RunStore:
-    """The records of one run. Get it from `open` or `read`; it is a context manager."""
+    """The records of one run. Get it from `resume`, `open` or `read`; it is a context manager."""
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
         self.folder = folder
@@ -117,25 +117,24 @@ class RunStore:
     # ---- opening and closing -------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, folder: Path, config: Mapping[str, object] | None = None) -> RunStore:
-        """Go on with the run in `folder`; with a JSON-able `config`, start one there if there is none.
+    def resume(cls, folder: Path, config: Mapping[str, object]) -> RunStore:
+        """Start a run with this JSON-able `config` in `folder`, or go on with the one there.
 
         Raises:
-            StoreError: there is no run and no `config` to start one with, the run was made with another configuration,
-                another process is writing it, or the folder cannot be written.
+            StoreError: the run there was made with another configuration, or another process is writing it.
         """
-        if config is None and not (folder / FILE).is_file():
+        return cls._write(folder, config)
+
+    @classmethod
+    def open(cls, folder: Path) -> RunStore:
+        """Go on with the run in `folder`, whatever its configuration.
+
+        Raises:
+            StoreError: there is no run, or another process is writing it.
+        """
+        if not (folder / FILE).is_file():
             raise _no_run(folder)
-        with _closed_on_error(cls(folder, writable=True)) as store:
-            # A file without tables is what a kill in the first instant leaves: it holds nothing and may be begun.
-            if store._begun():
-                store._refuse_another(config)
-                store._quarantine_torn()
-            elif config is not None:
-                store._begin(config)
-            else:
-                raise _no_run(folder)
-            return store
+        return cls._write(folder, None)
 
     @classmethod
     def read(cls, folder: Path) -> RunStore:
@@ -148,6 +147,19 @@ class RunStore:
             raise _no_run(folder)
         with _closed_on_error(cls(folder, writable=False)) as store:
             if not store._begun():
+                raise _no_run(folder)
+            return store
+
+    @classmethod
+    def _write(cls, folder: Path, config: Mapping[str, object] | None) -> RunStore:
+        with _closed_on_error(cls(folder, writable=True)) as store:
+            # A file without tables is what a kill in the first instant leaves: it holds nothing and may be begun.
+            if store._begun():
+                store._refuse_another(config)
+                store._quarantine_torn()
+            elif config is not None:
+                store._begin(config)
+            else:
                 raise _no_run(folder)
             return store
 
@@ -204,7 +216,7 @@ class RunStore:
         self._save("recoveries", [(key, each, each.trajectory) for key, each in recoveries])
 
     def trajectories(
-        self, *, stage: str | None = None, arm: str | None = None, round: int | None = None
+        self, stage: str | None = None, arm: str | None = None, round: int | None = None
     ) -> Iterator[tuple[EpisodeKey, Trajectory]]:
         """Saved episodes in the order of their keys, whatever order they were saved in.
 
@@ -213,7 +225,7 @@ class RunStore:
         return self._load("trajectories", Trajectory, stage, arm, round)
 
     def recoveries(
-        self, *, stage: str | None = None, arm: str | None = None, round: int | None = None
+        self, stage: str | None = None, arm: str | None = None, round: int | None = None
     ) -> Iterator[tuple[EpisodeKey, Recovery]]:
         """Saved takeovers, as `trajectories` gives episodes."""
         return self._load("recoveries", Recovery, stage, arm, round)

@@ -63,7 +63,7 @@ def a_key(
 
 @pytest.fixture
 def store(tmp_path):
-    with RunStore.open(tmp_path / "run", CONFIG) as opened:
+    with RunStore.resume(tmp_path / "run", CONFIG) as opened:
         yield opened
 
 
@@ -92,7 +92,7 @@ def test_episodes_come_back_as_they_were_once_each_and_in_one_order(tmp_path_fac
         if task.isascii()
     }
     folder = tmp_path_factory.mktemp("run")
-    with RunStore.open(folder, CONFIG) as store:
+    with RunStore.resume(folder, CONFIG) as store:
         store.save_trajectories(saved.items())
         store.save_trajectories(reversed(list(saved.items())))
         found = list(store.trajectories())
@@ -102,7 +102,7 @@ def test_episodes_come_back_as_they_were_once_each_and_in_one_order(tmp_path_fac
             chosen = {key: each for key, each in found if (key.stage, key.arm, key.round) == (stage, arm, round)}
             assert dict(store.trajectories(stage=stage, arm=arm, round=round)) == chosen
             assert store.known_keys(stage, arm, round) == {str(key) for key in chosen}
-    with RunStore.open(folder, CONFIG) as again:
+    with RunStore.resume(folder, CONFIG) as again:
         assert list(again.trajectories()) == found
 
 
@@ -119,7 +119,7 @@ def test_different_episodes_never_share_a_key(first, second):
 
 @given(text=texts)
 def test_whatever_a_model_says_can_be_kept(tmp_path_factory, text):
-    with RunStore.open(tmp_path_factory.mktemp("run"), CONFIG) as store:
+    with RunStore.resume(tmp_path_factory.mktemp("run"), CONFIG) as store:
         store.save_trajectory(a_key(), a_trajectory(said=text))
         ((_, kept),) = store.trajectories()
         expected = "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
@@ -192,7 +192,7 @@ def test_what_was_bought_counts_accepted_or_not(store):
 
 @given(times=st.integers(1, 4), tokens=st.lists(st.integers(0, 5), min_size=1, max_size=6))
 def test_work_entered_again_counts_once_but_work_bought_at_another_length_counts(tmp_path_factory, times, tokens):
-    with RunStore.open(tmp_path_factory.mktemp("run"), CONFIG) as store:
+    with RunStore.resume(tmp_path_factory.mktemp("run"), CONFIG) as store:
         for _ in range(times):
             for each in tokens:
                 store.ledger_add(an_entry(tokens=each, key="takeover/t/0"))
@@ -218,13 +218,13 @@ def test_whether_an_answer_was_accepted_may_be_entered_later(store):
     ],
 )
 def test_another_configuration_is_refused_by_its_first_different_key(tmp_path, config, line):
-    RunStore.open(tmp_path, CONFIG).close()
+    RunStore.resume(tmp_path, CONFIG).close()
     with pytest.raises(StoreError) as refusal:
-        RunStore.open(tmp_path, config)
+        RunStore.resume(tmp_path, config)
     assert line in str(refusal.value)
     assert "choose another folder, or delete this one" in str(refusal.value)
     assert "\n" not in str(refusal.value)
-    with RunStore.open(tmp_path, dict(reversed(CONFIG.items()))) as store:
+    with RunStore.resume(tmp_path, dict(reversed(CONFIG.items()))) as store:
         assert store.config == CONFIG
 
 
@@ -243,7 +243,7 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content):
     else:
         (tmp_path / FILE).write_bytes(content)
     before = (tmp_path / FILE).read_bytes()
-    for way in (RunStore.read, lambda folder: RunStore.open(folder, CONFIG)):
+    for way in (RunStore.read, lambda folder: RunStore.resume(folder, CONFIG)):
         with pytest.raises(StoreError) as refusal:
             way(tmp_path)
         assert str(tmp_path) in str(refusal.value)
@@ -252,24 +252,24 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content):
 
 
 def test_a_store_of_another_version_is_refused(tmp_path):
-    RunStore.open(tmp_path, CONFIG).close()
+    RunStore.resume(tmp_path, CONFIG).close()
     with sqlite3.connect(tmp_path / FILE) as file:
         file.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="another version of agentdistill"):
-        RunStore.open(tmp_path, CONFIG)
+        RunStore.resume(tmp_path, CONFIG)
 
 
 def test_a_run_killed_before_its_first_commit_can_be_started_again(tmp_path):
     sqlite3.connect(tmp_path / FILE).execute("PRAGMA journal_mode = WAL").close()
     with pytest.raises(StoreError, match="is not the folder of a run"):
         RunStore.read(tmp_path)
-    with RunStore.open(tmp_path, CONFIG) as store:
+    with RunStore.resume(tmp_path, CONFIG) as store:
         assert store.config == CONFIG
 
 
 def test_the_folder_may_have_any_name(tmp_path):
     folder = tmp_path / "a run? #1 100% ümlaut"
-    RunStore.open(folder, CONFIG).close()
+    RunStore.resume(folder, CONFIG).close()
     assert RunStore.read(folder).config == CONFIG
 
 
@@ -278,7 +278,7 @@ def test_the_folder_may_have_any_name(tmp_path):
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(store):
     with pytest.raises(StoreError, match=rf"another process \(pid {os.getpid()}\) is writing the run"):
-        RunStore.open(store.folder, CONFIG)
+        RunStore.resume(store.folder, CONFIG)
     script = (
         f"from pathlib import Path; from agentdistill.store import RunStore; RunStore.open(Path({str(store.folder)!r}))"
     )
@@ -295,12 +295,12 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(store):
 
 def test_the_lock_goes_with_the_store(tmp_path):
     for _ in range(3):
-        with RunStore.open(tmp_path, CONFIG) as store:
+        with RunStore.resume(tmp_path, CONFIG) as store:
             store.close()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         with pytest.raises(StoreError):
-            RunStore.open(tmp_path, {"seed": 5})
+            RunStore.resume(tmp_path, {"seed": 5})
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -327,7 +327,7 @@ WRITER = """
     from test_store import CONFIG, a_key, a_trajectory, an_entry
     from agentdistill.store import RunStore
 
-    with RunStore.open(Path({folder!r}), CONFIG) as store:
+    with RunStore.resume(Path({folder!r}), CONFIG) as store:
         known = store.known_keys("explore", "base", 0)
         for number in range({count}):
             key = a_key(f"task-{{number:05}}")
@@ -358,7 +358,7 @@ def test_killed_in_the_middle_of_writing_it_loses_and_doubles_nothing(tmp_path):
                 assert set(told) <= {key.task_id for key, _ in reader.trajectories()}
     # A kill may fall between the commit and the telling, so the told may be fewer, but never told twice.
     assert len(told) == len(set(told))
-    with RunStore.open(tmp_path, CONFIG) as store:
+    with RunStore.resume(tmp_path, CONFIG) as store:
         names = [f"task-{number:05}" for number in range(count)]
         assert list(store.trajectories()) == [(a_key(name), a_trajectory(name)) for name in names]
         assert store.teacher_tokens("recovery").output == count
@@ -370,7 +370,7 @@ def test_killed_in_the_middle_of_writing_it_loses_and_doubles_nothing(tmp_path):
 
 @pytest.mark.parametrize("damage", ['\'{"id": "t", "ta\'', "'{}'", "x'ff00'", "'null'", "''"])
 def test_a_row_that_cannot_be_read_is_put_aside_and_counted(tmp_path, damage):
-    with RunStore.open(tmp_path, CONFIG) as store:
+    with RunStore.resume(tmp_path, CONFIG) as store:
         store.save_trajectories((a_key(f"task-{number}"), a_trajectory(f"task-{number}")) for number in range(3))
         raw(store).execute(f"UPDATE trajectories SET record = {damage} WHERE task_id = 'task-1'")
         with RunStore.read(tmp_path) as reader:
@@ -389,10 +389,10 @@ def test_a_row_that_cannot_be_read_is_put_aside_and_counted(tmp_path, damage):
 
 
 def test_a_torn_row_counts_as_not_done_as_soon_as_the_run_is_opened(tmp_path):
-    with RunStore.open(tmp_path, CONFIG) as store:
+    with RunStore.resume(tmp_path, CONFIG) as store:
         store.save_trajectory(a_key(), a_trajectory())
         raw(store).execute("UPDATE trajectories SET record = substr(record, 1, 50)")
-    with RunStore.open(tmp_path, CONFIG) as store:
+    with RunStore.resume(tmp_path, CONFIG) as store:
         assert store.known_keys("explore", "base", 0) == set()
         assert store.quarantined == 1
 
@@ -440,7 +440,7 @@ def test_no_secret_reaches_the_disk(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBER_TOKEN", "12345678")
     monkeypatch.setenv("ESCAPE_SECRET", "nuclear-code")
     said = f"{secret} and {FAKE_KEYS[0]}\n{FAKE_KEYS[2]}\nuclear-code nuclear-code"
-    with RunStore.open(tmp_path, {"seed": 12345678, "endpoint": {"key": secret}}) as store:
+    with RunStore.resume(tmp_path, {"seed": 12345678, "endpoint": {"key": secret}}) as store:
         store.save_trajectory(a_key(), a_trajectory(said=said).model_copy(update={"seed": 12345678, "error": said}))
         store.put_result("log", {"said": said, secret: 1})
         store.ledger_add(an_entry().model_copy(update={"purpose": said}))
