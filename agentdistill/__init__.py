@@ -1,3 +1,127 @@
-"""agentdistill teaches small language-model agents to recover."""
+"""agentdistill teaches small language-model agents to recover.
+
+What an environment author or a script needs is importable from here; a name is loaded with its module when it is first
+used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentdistill.environment import MessageSpace, MessagesSpace, ToolEnvironment, Truth, task_seed
+    from agentdistill.errors import (
+        AgentDistillError,
+        ConfigError,
+        InfrastructureError,
+        NothingSupervisedError,
+        PolicyError,
+        SandboxError,
+        SandboxLostError,
+        SandboxUnavailableError,
+        SegmentError,
+        SegmentTooLongError,
+        SnapshotError,
+        StoreError,
+        TaskError,
+        TemplateError,
+        ToolError,
+        UnknownNameError,
+        UsageError,
+        VerifierError,
+    )
+    from agentdistill.policies.base import Policy, Request
+    from agentdistill.records import (
+        Completion,
+        Divergence,
+        Fork,
+        Message,
+        Record,
+        Recovery,
+        Segment,
+        Snapshot,
+        Step,
+        Task,
+        ToolCall,
+        ToolOutcome,
+        ToolSpec,
+        Trajectory,
+        Verdict,
+    )
+    from agentdistill.sandbox.base import Capabilities, ExecResult, Limits, Sandbox, SandboxBackend
+    from agentdistill.store import EpisodeKey, LedgerEntry, RunStore, TeacherTokens
+    from agentdistill.tools import tool
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AgentDistillError",
+    "Capabilities",
+    "Completion",
+    "ConfigError",
+    "Divergence",
+    "EpisodeKey",
+    "ExecResult",
+    "Fork",
+    "InfrastructureError",
+    "LedgerEntry",
+    "Limits",
+    "Message",
+    "MessageSpace",
+    "MessagesSpace",
+    "NothingSupervisedError",
+    "Policy",
+    "PolicyError",
+    "Record",
+    "Recovery",
+    "Request",
+    "RunStore",
+    "Sandbox",
+    "SandboxBackend",
+    "SandboxError",
+    "SandboxLostError",
+    "SandboxUnavailableError",
+    "Segment",
+    "SegmentError",
+    "SegmentTooLongError",
+    "Snapshot",
+    "SnapshotError",
+    "Step",
+    "StoreError",
+    "Task",
+    "TaskError",
+    "TeacherTokens",
+    "TemplateError",
+    "ToolCall",
+    "ToolEnvironment",
+    "ToolError",
+    "ToolOutcome",
+    "ToolSpec",
+    "Trajectory",
+    "Truth",
+    "UnknownNameError",
+    "UsageError",
+    "Verdict",
+    "VerifierError",
+    "__version__",
+    "task_seed",
+    "tool",
+]
+
+# Searched in this order, the lightest first. A name that none of them has is an AttributeError as usual.
+_HOMES = ("errors", "records", "tools", "store", "sandbox.base", "policies.base", "environment")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if getattr(vars(module).get(name), "__module__", "") == module.__name__:
+                globals()[name] = vars(module)[name]
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
