@@ -61,6 +61,11 @@ class Sandbox(Protocol):
     part of a snapshot. Not thread-safe: one caller at a time.
     """
 
+    @property
+    def python(self) -> str:
+        """Absolute path, inside the sandbox, of a Python that commands can be run with."""
+        ...
+
     def exec(
         self,
         command: str | Sequence[str],

