@@ -85,7 +85,7 @@ def test_it_is_the_installed_library_that_is_used(installed):
 
 
 def test_gymnasium_finds_the_ready_environments(installed):
-    script = "import gymnasium as g; e = g.make('agentdistill/Depot-v0'); print(e.reset(seed=1)[0][0].role); e.close()"
+    script = "import gymnasium as g; e = g.make('agentdistill_environments:agentdistill/Depot-v0'); print(e.reset(seed=1)[0][0].role); e.close()"
     assert installed.python(script).strip() in {"system", "user"}
 
 
