@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import random
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,7 +24,7 @@ from .tasks import Package, draw_task, make_tasks
 from .teacher import Situation, next_call
 
 _PATH = re.compile(r"[\x20-\x7e]{1,200}")
-_SHOWN, _LONGEST, _MATCHES, _LINE = 2000, 20_000, 6, 120
+_SHOWN, _LONGEST, _SEARCHED, _MATCHES, _LINE = 2000, 20_000, 100, 6, 120
 
 
 @dataclass
@@ -80,6 +82,10 @@ class Repair(ToolEnvironment):
             UsageError: there is no such split.
         """
         return make_tasks(split, count, seed=seed, first=first, gap=self.gap)
+
+    def combinations(self, task: Task) -> frozenset[str]:
+        """The ``module:family`` combinations of a task; the splits share none."""
+        return frozenset(Package.model_validate(task.data).combos)
 
     @property
     def package(self) -> Package:
@@ -153,7 +159,11 @@ class Repair(ToolEnvironment):
         changed = text.replace(old, new)
         if len(changed) > _LONGEST:
             raise ToolError("the file would be too long")
-        self._sandbox.write_file(self.state.open, changed.encode("utf-8", "surrogatepass"))
+        try:
+            content = changed.encode()
+        except UnicodeEncodeError:
+            raise ToolError("not valid Unicode") from None
+        self._sandbox.write_file(self.state.open, content)
         self.state.tests = "unknown"
         return "edited"
 
@@ -239,25 +249,30 @@ class Repair(ToolEnvironment):
 
     def _read(self, path: str) -> str:
         try:
-            return self._sandbox.read_file(_clean(path)).decode("utf-8", "surrogatepass")
+            return self._sandbox.read_file(_clean(path)).decode()
         except FileNotFoundError:
             raise ToolError(f"no such file: {path}") from None
         except (PermissionError, UnicodeDecodeError):
             raise ToolError(f"cannot read {path}") from None
 
     def _modules(self) -> dict[str, str]:
-        """Every module that can be read as text."""
+        """Every module that can be read as text; more than `_SEARCHED` are there only if code made them."""
+        paths = (path for path in self._sandbox.list_files() if path.startswith("src/") and path.endswith(".py"))
+        return self._texts(itertools.islice(paths, _SEARCHED))
+
+    def _texts(self, paths: Iterable[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for path in self._sandbox.list_files():
-            if path.startswith("src/") and path.endswith(".py"):
-                try:
-                    found[path] = self._read(path)
-                except ToolError:
-                    continue
+        for path in paths:
+            try:
+                found[path] = self._read(path)
+            except ToolError:
+                continue
         return found
 
     def _situation(self) -> Situation:
-        return Situation(self.package, self._modules(), self.state.open, self.state.tests, self.remaining)
+        package = self.package
+        texts = self._texts(path for path in (*package.solution, package.leftover) if path)
+        return Situation(package, texts, self.state.open, self.state.tests, self.remaining)
 
 
 _Tasks = list[Task]

@@ -8,6 +8,7 @@ needed.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,13 +156,14 @@ def _widened(tokens: Sequence[str], start: int, end: int, replacement: Sequence[
     """The hunk with a word on either side of it in its line, then with more, until it occurs once."""
     text = "".join(tokens)
     left, right = _word_before(tokens, start), _word_after(tokens, end)
-    while True:
+    for attempt in itertools.count():
         old = "".join(tokens[left:right])
         if old and text.count(old) == 1 and text.find(old) == len("".join(tokens[:left])):
             break
         if left == 0 and right == len(tokens):
             break
-        left, right = max(0, left - 1), min(len(tokens), right + 1)
+        stride = 1 + attempt * attempt // 64  # a long text of one word over and over is soon taken whole
+        left, right = max(0, left - stride), min(len(tokens), right + stride)
     return old, "".join((*tokens[left:start], *replacement, *tokens[end:right]))
 
 
