@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from agentdistill.collection import Collected, Collector, Watcher, run_stored
 from agentdistill.divergence import detector
 from agentdistill.environment import ToolEnvironment
-from agentdistill.errors import ConfigError
+from agentdistill.errors import ConfigError, StoreError
 from agentdistill.evaluation import ArmResult, Bank, freeze_bank, rate_of, success_rate
 from agentdistill.loading import load_environment
 from agentdistill.policies.local import LocalPolicy, Sampling
@@ -120,6 +120,36 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
                 student = run.train(arm, number, student, clean, bought)
             results[arm] = run.evaluate(arm, student, bank)
         return run.report(results, bank)
+
+
+def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> ArmResult:
+    """Measure any student on the held-out tasks and the bank of a finished run; kept in it under `name`.
+
+    Raises:
+        ConfigError: no student can be loaded, or the run has no base student yet.
+        StoreError: the folder holds no run.
+    """
+    with ExitStack() as stack:
+        store = stack.enter_context(RunStore.open(folder))
+        config = RunConfig.model_validate(store.config)
+        run = Run(config, folder, store, watch, _make_environment(config, folder, stack))
+        base = folder / "checkpoints" / "base-0"
+        if checkpoint_facts(base) is None:
+            raise ConfigError(f"the run in {folder} has no base student yet: let it finish first")
+        return run.evaluate(name, student, run.freeze_bank(base))
+
+
+def read_report(folder: Path) -> RunReport:
+    """What the run in `folder` came to.
+
+    Raises:
+        StoreError: the folder holds no run, or one that is not finished.
+    """
+    with RunStore.read(folder) as store:
+        found = store.result("report")
+    if found is None:
+        raise StoreError(f"the run in {folder} is not finished: the command that began it goes on where it stopped")
+    return RunReport.model_validate(found)
 
 
 @dataclass

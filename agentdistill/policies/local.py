@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import transformers
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
@@ -65,6 +66,7 @@ class LocalPolicy:
         Raises:
             ConfigError: the folder holds no model that can be loaded.
         """
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

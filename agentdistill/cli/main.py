@@ -1,0 +1,109 @@
+"""Commands, and how they end: 0 done, 1 the machinery broke, 2 the input is at fault, 130 interrupted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agentdistill.cli import environments
+from agentdistill.cli.progress import ConsoleWatcher
+from agentdistill.errors import AgentDistillError, UsageError
+
+DEMO = Path(__file__).with_name("demo.toml")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Teach small language-model agents to recover.",
+)
+app.add_typer(environments.app, name="env", help="List and check environments.")
+
+Overrides = Annotated[list[str], typer.Option("--set", help="Override a config key: training.steps=200.")]
+Folder = Annotated[Path | None, typer.Option("--folder", help="Where the run is kept; the same again resumes it.")]
+
+
+@app.command()
+def demo(overrides: Overrides = [], folder: Folder = None) -> None:  # noqa: B006 (typer reads the default)
+    """Run the whole loop with a tiny student, a scripted teacher and real sandboxes; about ten minutes."""
+    _run(DEMO, overrides, folder or Path("runs/demo"))
+
+
+@app.command()
+def run(config: Path, overrides: Overrides = [], folder: Folder = None) -> None:  # noqa: B006
+    """Run the loop of a config file. The same command again goes on where the last one stopped."""
+    _run(config, overrides, folder or Path("runs") / config.stem)
+
+
+@app.command()
+def evaluate(
+    student: Annotated[Path, typer.Argument(help="A folder with a model and its tokenizer.")],
+    run_folder: Annotated[Path, typer.Option("--run", help="Whose held-out tasks and frozen states to use.")],
+    name: Annotated[str, typer.Option(help="What to call the student in the run's records.")] = "",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Measure any student on the held-out tasks and the bank of frozen states of a finished run."""
+    from agentdistill.distillation import evaluate_student
+    from agentdistill.report.text import render_arms
+
+    console = Console(stderr=True)
+    with ConsoleWatcher(console) as watch:
+        result = evaluate_student(student, run_folder, name or student.name, watch)
+    if as_json:
+        typer.echo(json.dumps(result.model_dump(mode="json")))
+    else:
+        Console().print(render_arms({name or student.name: result}, str(run_folder)))
+
+
+@app.command()
+def report(run_folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Print what a run came to."""
+    from agentdistill.distillation import read_report
+    from agentdistill.report.text import render
+
+    found = read_report(run_folder)
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json")))
+    else:
+        Console().print(render(found))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    try:
+        app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.Abort:
+        _stop(130, "stopped")
+    except KeyboardInterrupt:
+        _stop(130, "interrupted: what is finished is kept, and the same command again goes on from there")
+    except UsageError as error:
+        _stop(2, str(error))
+    except AgentDistillError as error:
+        _stop(1, str(error))
+    except typer.TyperException as error:
+        _stop(2, getattr(error, "format_message", error.__str__)())
+
+
+def _run(config: Path, overrides: Sequence[str], folder: Path) -> None:
+    from agentdistill.config import read_config
+    from agentdistill.distillation import RunConfig, distill
+    from agentdistill.report.text import render
+
+    settings = read_config(config, overrides, RunConfig)
+    console = Console(stderr=True)
+    with ConsoleWatcher(console) as watch:
+        found = distill(settings, folder, watch)
+    Console().print(render(found))
+
+
+def _stop(code: int, line: str) -> None:
+    print(f"agentdistill: {line}", file=sys.stderr)
+    sys.exit(code)

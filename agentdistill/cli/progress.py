@@ -1,0 +1,58 @@
+"""How far a run is: a live bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+class ConsoleWatcher:
+    """Shows stages as they run. Use it as a context manager, so that the terminal is left as it was."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = self.started = time.monotonic()
+        self.stage = ""
+        self.bar: TaskID | None = None
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> ConsoleWatcher:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.progress.stop()
+
+    def begin(self, stage: str, total: int | None = None) -> None:
+        """Show a new stage."""
+        self.started = time.monotonic()
+        self.stage = stage
+        self.bar = self.progress.add_task(stage, total=total, note="")
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.progress.update(self.bar, advance=amount)
+            if note:
+                self.progress.update(self.bar, note=note)
+
+    def end(self, note: str = "") -> None:
+        """Leave one line about the stage and how long it took."""
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+            self.bar = None
+        now = time.monotonic()
+        took = f"{now - self.started:5.1f} s"
+        line = f"{now - self.began:6.1f} s  {self.stage}" + (f": {note}" if note else "")
+        self.console.print(f"{line}  ({took.strip()})", highlight=False, markup=False, soft_wrap=True)

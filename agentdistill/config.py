@@ -1,0 +1,68 @@
+"""Config files: TOML plus dotted overrides, always merged; a wrong key is named with the nearest right one."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from agentdistill.errors import ConfigError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_config(path: Path, overrides: Sequence[str], model: type[Model]) -> Model:
+    """Read a TOML file, apply overrides such as ``training.steps=200``, and validate.
+
+    Raises:
+        ConfigError: in one line, which key or value is wrong and what would be right.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no config file {path}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error, model)}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {override!r}: write it as key.subkey=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a table")
+    try:
+        values[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[last] = text
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    problem = error.errors(include_url=False)[0]
+    path = [str(part) for part in problem["loc"]]
+    where = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        return f"there is no key {where!r}.{nearest(path[-1], _keys(model, path[:-1]))}"
+    if problem["type"] == "missing":
+        return f"the key {where!r} is missing"
+    return f"{where}: {problem['msg'].lower()}, not {problem['input']!r}"
+
+
+def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys allowed in the table that `path` leads to."""
+    inner: Any = model
+    for part in path:
+        inner = inner.model_fields[part].annotation
+    return list(inner.model_fields)
