@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -37,21 +36,11 @@ class Episode:
         return (*self.opening, *itertools.chain.from_iterable((action, *said) for action, said in turns))
 
 
-def play(environment: ToolEnvironment, seed: int, actions: Sequence[Message]) -> Episode:
-    """An episode of these actions, or of as many as it lasts."""
-    opening, _ = environment.reset(seed=seed)
-    played = Episode(environment.task, opening)
-    for action in actions:
-        if not environment.over:
-            _act(environment, played, action)
-    return played
-
-
 def play_mixed(environment: ToolEnvironment, seed: int) -> Episode:
     """An episode of random calls, every other one a teacher's where there is one: it gets further and errs more."""
-    luck = np.random.default_rng(seed)
+    luck, tasks = np.random.default_rng(seed), some_tasks(environment)
     environment.action_space.seed(seed)
-    opening, _ = environment.reset(seed=seed, options={"task": some_tasks(environment)[seed % (2 * EPISODES)]})
+    opening, _ = environment.reset(seed=seed, options={"task": tasks[seed % len(tasks)]})
     played = Episode(environment.task, opening, worlds=[environment.snapshot()])
     while not environment.over:
         if isinstance(environment, Teachable) and luck.random() < 0.5:
@@ -98,7 +87,7 @@ def styles_of(environment: ToolEnvironment) -> tuple[str, ...]:
     """
     if not isinstance(environment, Teachable):
         raise NotApplicable("it has no teacher")
-    return getattr(environment, "styles", ("knowing",))
+    return getattr(environment, "styles", ("knowing", "exploring"))
 
 
 def draw_tasks(environment: ToolEnvironment, split: str, count: int) -> list[Task]:
@@ -114,9 +103,8 @@ def draw_tasks(environment: ToolEnvironment, split: str, count: int) -> list[Tas
 
 
 def some_tasks(environment: ToolEnvironment) -> list[Task]:
-    """A few tasks of each split, or a few drawn at random; as many whatever there is, some of them twice."""
+    """A few tasks of each split, or a few drawn at random where it does not list them."""
     try:
-        tasks = [*draw_tasks(environment, "train", EPISODES), *draw_tasks(environment, "heldout", EPISODES)]
+        return [*draw_tasks(environment, "train", EPISODES), *draw_tasks(environment, "heldout", EPISODES)]
     except NotApplicable:
-        tasks = [environment.make_task(np.random.default_rng(seed)) for seed in range(2 * EPISODES)]
-    return list(itertools.islice(itertools.cycle(tasks), 2 * EPISODES))
+        return [environment.make_task(np.random.default_rng(seed)) for seed in range(2 * EPISODES)]

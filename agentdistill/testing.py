@@ -27,7 +27,6 @@ from agentdistill.playback import (
     EPISODES,
     NotApplicable,
     draw_tasks,
-    play,
     play_mixed,
     replay,
     some_steps,
@@ -120,12 +119,12 @@ def _gymnasium(bench: _Bench) -> str | None:
 
 
 def _same_seed(bench: _Bench) -> str | None:
-    environment = bench.make()
-    environment.action_space.seed(1)
-    actions = [environment.action_space.sample() for _ in range(environment.step_limit)]
-    first, second = (play(bench.make(), 7, actions) for _ in range(2))
-    _same([first.opening, *first.said], [second.opening, *second.said], "two episodes of one seed and the same calls")
-    return f"{len(first.said)} steps"
+    compared = 0
+    for seed in range(EPISODES):
+        first, second = (play_mixed(bench.make(), seed) for _ in range(2))
+        _same([first.opening, *first.said], [second.opening, *second.said], f"two episodes of seed {seed}")
+        compared += len(first.said)
+    return f"{compared} observations compared"
 
 
 def _snapshots(bench: _Bench) -> str | None:

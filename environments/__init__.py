@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gymnasium
 
-READY = ("Depot", "Repair")
+READY = ("Depot", "Folder", "Repair")
 
 
 def register() -> None:
