@@ -260,6 +260,7 @@ def test_equal_files_are_kept_once_and_swept_when_nothing_needs_them(place):
         (root / name).write_bytes(b"equal")
     first = store.keep(tree, ShellState())
     (root / "b").write_bytes(b"large" * 1_000_000)
+    time.sleep(0.03)
     second = store.keep(tree, ShellState())
     blobs = place / "swept/blobs"
     assert len([path for path in blobs.rglob("*") if path.is_file()]) == 2
@@ -287,3 +288,34 @@ def test_a_snapshot_reads_only_what_changed(place, monkeypatch):
     (root / "f7").write_text("x")
     store.keep(tree, ShellState())
     assert read == [str(root / "f7")]
+
+
+def test_a_file_that_was_just_written_is_read_again_because_its_ctime_may_not_tell(place, monkeypatch):
+    store = SnapshotStore(place / "unsettled")
+    root = fresh(place)
+    tree = store.tree(root)
+    (root / "f").write_text("x")
+    store.keep(tree, ShellState())
+    assert tree.memory.seen == {}
+    time.sleep(0.03)
+    store.keep(tree, ShellState())
+    assert list(tree.memory.seen) == ["f"]
+
+
+def test_hard_links_are_joined_and_split_again(place):
+    store = SnapshotStore(place / "store")
+    root = fresh(place)
+    tree = store.tree(root)
+    for name in ("a", "b", "c"):
+        (root / name).write_text("equal")
+    apart = store.keep(tree, ShellState())
+    for name in ("b", "c"):
+        (root / name).unlink()
+        (root / name).hardlink_to(root / "a")
+    joined = store.keep(tree, ShellState())
+    assert joined != apart
+    for name, inodes in ((apart, 3), (joined, 1), (apart, 3)):
+        store.restore(tree, name)
+        assert len({(root / file).stat().st_ino for file in ("a", "b", "c")}) == inodes
+    (root / "a").write_text("other")
+    assert (root / "b").read_text() == "equal"
