@@ -7,7 +7,8 @@ not help the agent, because the expected values never go in.
 from __future__ import annotations
 
 import ast
-import json
+import functools
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +20,8 @@ from agentdistill.sandbox import ExecResult, Sandbox, SandboxBackend
 
 from .tasks import Package
 
-_HERE = Path(__file__).parent
 _TEST_SECONDS, _JUDGE_SECONDS = 5.0, 15.0
-_LONGEST_LINE = 160
+_LONGEST_LINE, _LONGEST_ANSWER = 160, 401
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ def run_visible_tests(sandbox: Sandbox) -> TestReport:
     result, mark = _run(sandbox, "run_tests.py", [], {}, _TEST_SECONDS)
     if result.timed_out:
         return TestReport(0, 1, problem=f"the tests took longer than {_TEST_SECONDS:g} s", timed_out=True)
-    match _last_words(result.output, mark):
-        case {"passed": int(passed), "failed": int(failed), "line": str(line)}:
-            if passed + failed == 0:
-                return TestReport(0, 0, problem="there are no tests")
-            return TestReport(passed, failed, " ".join(line.split())[:_LONGEST_LINE])
-    return TestReport(0, 1, problem="the tests stopped without a result")
+    said = re.match(r" (\d{1,3}) (\d{1,3}) (.*)", _last_words(result.output, mark))
+    if said is None:
+        return TestReport(0, 1, problem="the tests stopped without a result")
+    passed, failed = int(said[1]), int(said[2])
+    if passed + failed == 0:
+        return TestReport(0, 0, problem="there are no tests")
+    return TestReport(passed, failed, said[3][:_LONGEST_LINE])
 
 
 def judge(package: Package, modules: Mapping[str, bytes], backend: SandboxBackend) -> Verdict:
@@ -65,18 +66,16 @@ def judge(package: Package, modules: Mapping[str, bytes], backend: SandboxBacken
         try:
             for path, content in modules.items():
                 sandbox.write_file(path, content)
-            calls = json.dumps([[path, call] for path, call, _ in package.hidden]).encode()
-            result, mark = _run(
-                sandbox, "run_calls.py", ["/run/files/calls.json"], {"calls.json": calls}, _JUDGE_SECONDS
-            )
+            calls = "".join(f"{path}\t{call}\n" for path, call, _ in package.hidden).encode()
+            result, mark = _run(sandbox, "run_calls.py", ["/run/files/calls"], {"calls": calls}, _JUDGE_SECONDS)
         finally:
             sandbox.close()
     except SandboxError as error:
         raise VerifierError(f"the judge's sandbox broke: {error}") from error
     if f"{mark} begin" not in result.output:
         raise VerifierError(f"the judge's script did not start: exit {result.exit_code}, {result.output[:200]!r}")
-    answers = _last_words(result.output, mark)
-    if not isinstance(answers, list) or len(answers) != len(package.hidden):
+    answers = _last_words(result.output, mark).strip("\n").split("\n")
+    if len(answers) != len(package.hidden):
         return Verdict(passed=False, score=0.0, detail="the modules did not let the hidden calls finish")
     for (_, call, expected), answer in zip(package.hidden, answers, strict=True):
         if not _same(answer, expected):
@@ -89,30 +88,29 @@ def _run(
 ) -> tuple[ExecResult, str]:
     mark = f"@{secrets.token_hex(8)}"
     python = getattr(sandbox, "python", "python3")
-    command = [python, "-I", "-S", "-B", f"/run/files/{script}", *arguments]
-    command.insert(5, mark)
-    shown = {script: (_HERE / script).read_bytes(), **files}
+    command = [python, "-I", "-S", "-B", f"/run/files/{script}", mark, *arguments]
+    shown = {script: _text_of(script), **files}
     return sandbox.exec(command, timeout=seconds, files=shown), mark
 
 
-def _last_words(output: str, mark: str) -> object:
-    """The JSON value after the last `mark` at the beginning of a line."""
-    found = output.rfind(f"\n{mark}")
-    if found < 0:
-        return None
-    try:
-        return json.loads(output[found + 1 + len(mark) :].split("\n", 1)[0])
-    except (ValueError, RecursionError):
-        return None
+@functools.cache
+def _text_of(script: str) -> bytes:
+    return Path(__file__).with_name(script).read_bytes()
 
 
-def _same(answer: object, expected: str) -> bool:
+def _last_words(output: str, mark: str) -> str:
+    """What stands after the last `mark` at the beginning of a line."""
+    _, found, after = output.rpartition(f"\n{mark}")
+    return after if found else ""
+
+
+def _same(answer: str, expected: str) -> bool:
     """Equality as a visible test's ``==`` has it, so that ``2.0`` does for ``2``."""
-    if answer == expected:
+    if answer == f"={expected}":
         return True
-    if not isinstance(answer, str):
+    if not answer.startswith("=") or len(answer) > _LONGEST_ANSWER:
         return False
     try:
-        return bool(ast.literal_eval(answer) == ast.literal_eval(expected))
+        return bool(ast.literal_eval(answer[1:]) == ast.literal_eval(expected))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return False

@@ -1,13 +1,13 @@
 """Runs in the judge's fresh sandbox: calls the repaired modules and reports what they return. It knows no answers.
 
-Usage: ``run_calls.py MARK CALLS.json``. Prints ``MARK begin`` before any code of the agent runs, so that a machine that
-cannot start an interpreter is told from code that crashes it, and ``MARK`` with a JSON list at the end: for every call
-of ``[[path, call], ...]`` the repr of the value, or null.
+Usage: ``run_calls.py MARK CALLS``. Prints ``MARK begin`` before any code of the agent runs, so that a machine that
+cannot start an interpreter is told from code that crashes it. ``CALLS`` has a path, a tab and a call in each line; the
+last lines printed are ``MARK`` and one for each call: ``=`` and the repr of its value, or ``!``. Few imports, since
+they would take longer than the calls.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -25,13 +25,13 @@ def out_of_time(*_: object) -> None:
     raise OutOfTime
 
 
-def answer(call: str, names: dict[str, object]) -> str | None:
-    """The repr of what a call returns, null if it raises or says too much."""
+def answer(call: str, names: dict[str, object]) -> str:
+    """The repr of what a call returns, or ``!`` if it raises or says too much."""
     try:
         said = repr(eval(call, names))
+        return f"={said}" if len(said) <= LONGEST and "\n" not in said else "!"
     except BaseException:  # noqa: BLE001 - whatever the agent's code raises is a wrong answer
-        return None
-    return said if len(said) <= LONGEST else None
+        return "!"
 
 
 def load(path: str) -> dict[str, object]:
@@ -50,7 +50,7 @@ def main() -> None:
     mark, listing = sys.argv[1:]
     os.write(1, f"{mark} begin\n".encode())
     with open(listing, encoding="utf-8") as file:
-        calls: list[list[str]] = json.load(file)
+        calls = [line.rstrip("\n").split("\t") for line in file]
     out, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
@@ -59,7 +59,7 @@ def main() -> None:
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS, 0.1)
     loaded = {path: load(path) for path in dict.fromkeys(path for path, _ in calls)}
     answers = [answer(call, loaded[path]) for path, call in calls]
-    os.write(out, f"\n{mark}{json.dumps(answers)}\n".encode())
+    os.write(out, "\n".join(["", mark, *answers, ""]).encode(errors="backslashreplace"))
     os._exit(0)
 
 

@@ -25,7 +25,7 @@ from .modules import MODULES, Module, function_of, results
 
 ENVIRONMENT = "agentdistill/Repair-v0"
 FOLDERS = ("core", "lib", "util", "base")
-LEFTOVERS = ("old", "copy", "bak")
+LEFTOVERS = ("old", "bak")
 Split = Literal["train", "heldout"]
 _VISIBLE, _HIDDEN = 2, 10
 
@@ -218,7 +218,7 @@ def draw_task(rng: random.Random, split: str, gap: float, name: str = "") -> Tas
     files = {**solution, path: broken}
     leftover = ""
     if rng.random() < dial(gap, 0.15, 0.25):
-        leftover = f"src/{module.name}_{rng.choice(LEFTOVERS)}.py"
+        leftover = f"src/{rng.choice(LEFTOVERS)}/{module.name}.py"
         files[leftover] = broken
     files[f"tests/test_{module.name}.py"] = _tests(path, [(module.calls[i], expected[i]) for i in visible])
     shown = next(i for i in visible if given[i] != expected[i])

@@ -414,7 +414,7 @@ def test_answers_learnt_by_heart_and_hostile_modules_fail_and_a_rewrite_passes(r
     heads = {call.split("(")[0] for call, _ in pairs}
     known = {f"{call.split('(')[0]}{eval(call[call.index('(') : -1] + ',)')!r}": eval(value) for call, value in pairs}
     learnt = "".join(f"def {head}(*a):\n    return {known!r}.get('{head}' + repr(a))\n" for head in heads)
-    fake = "import os, sys\nsaid = '\\n' + sys.argv[1] + '[' + '\"0\", ' * 30 + '\"0\"]\\n'\n"
+    fake = "import os, sys\nsaid = '\\n' + sys.argv[1] + '\\n=0' * 40 + '\\n'\n"
     fake += "for fd in range(20):\n    try:\n        os.write(fd, said.encode())\n    except OSError:\n        pass\n"
     assert submitted_with(repair, task, good) == (True, f"{len(made.hidden)} hidden calls right")
     assert submitted_with(repair, task, "# rewritten\n" + good.replace("    ", "\t"))[0]
@@ -425,7 +425,7 @@ def test_answers_learnt_by_heart_and_hostile_modules_fail_and_a_rewrite_passes(r
         "print('2 passed')\n",
         "while True: pass\n",
         "def\n",
-        fake + "os._exit(0)\n",
+        *[fake.replace("40", str(count)) + "os._exit(0)\n" for count in (0, len(made.hidden), 40)],
         "import os\nos.write(1, b'x' * 10_000_000)\n",
         "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
         "x = []\nwhile True: x.append(' ' * 10_000_000)\n",
