@@ -280,20 +280,19 @@ class BubblewrapBackend:
         if self._closed:
             raise SandboxError("the sandbox backend is closed")
         if self._store is None:
-            base = _private(self._folder or Path(tempfile.gettempdir(), f"agentdistill-{os.getuid()}"))
+            base = (self._folder or _temporary()).resolve()
             self._home, self._home_lock = _settle(base / "live")
             self._store = SnapshotStore(self._home / "snapshots" if self._folder is None else base / "snapshots")
         return self._store
 
 
-def _private(folder: Path) -> Path:
-    """A folder that nobody else can look into or put something into; links on the way are resolved now."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat() if folder.is_symlink() else folder.stat()
-    if found.st_uid != os.getuid():
+def _temporary() -> Path:
+    """A folder of our own where everybody may write; somebody else's, or a link, is refused."""
+    folder = Path(tempfile.gettempdir(), f"agentdistill-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid():
         raise SandboxUnavailableError(f"{folder} belongs to another user: remove it, or give a folder of your own")
-    folder.chmod(0o700)
-    return folder.resolve()
+    return folder
 
 
 def _settle(live: Path) -> tuple[Path, int]:
@@ -302,7 +301,8 @@ def _settle(live: Path) -> tuple[Path, int]:
     A living process holds a lock on its folder, which the kernel lets go however the process ends. Unlike process
     numbers, that also holds between containers that share the disk, and is never somebody else's by chance.
     """
-    live.mkdir(exist_ok=True)
+    # Nobody else may reach a workspace: what a command makes setuid there would run as us.
+    live.mkdir(mode=0o700, parents=True, exist_ok=True)
     door = os.open(live / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(door, fcntl.LOCK_EX)
