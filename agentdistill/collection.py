@@ -1,8 +1,8 @@
 """Buying from the teacher within a budget: clean traces, and recoveries of the student's own failures.
 
 Everything the teacher says is charged, whether or not its trace is verified. Work goes in chunks whose size follows
-what a trace has cost so far, so that a budget is met closely; every episode is in the store before the next chunk, and a
-resumed run takes what is there.
+what a trace has cost so far, so that a budget is met closely; every episode is in the store before the next chunk, and
+a resumed run takes what is there.
 """
 
 from __future__ import annotations
@@ -10,34 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from agentdistill.chat import Renderer
 from agentdistill.divergence import Detector
 from agentdistill.errors import NothingSupervisedError
 from agentdistill.records import Actor, Divergence, Recovery, Task, Trajectory, derive_seed
-from agentdistill.rollout import EpisodeSpec, Rollout
+from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
 from agentdistill.takeover import take_over
 
 CHUNK = 128
 FIRST = 16
-
-
-class Watcher(Protocol):
-    """Who is told how far a stage is."""
-
-    def begin(self, stage: str, total: int | None = None) -> None:
-        """A stage begins; `total` counts what `advance` will be called with."""
-        ...
-
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        """So much more is done."""
-        ...
-
-    def end(self, note: str = "") -> None:
-        """The stage is done."""
-        ...
 
 
 @dataclass
@@ -177,7 +160,8 @@ def run_stored(
     found: dict[str, Trajectory] = {}
     if not have.isdisjoint(wanted):
         stored = store.trajectories(stage, arm, round_number)
-        found = {wanted[str(key)]: trace for key, trace in stored if str(key) in wanted}
+        # An episode whose machinery broke is tried again: a resumed run may meet better machinery.
+        found = {wanted[str(key)]: trace for key, trace in stored if str(key) in wanted and not trace.errored}
         watch.advance(len(found) if count else 0)
     for trajectory in rollout.run([spec for spec in specs if spec.id not in found]):
         store.save_trajectory(keys[trajectory.id], trajectory)

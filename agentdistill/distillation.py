@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from agentdistill.collection import Collected, Collector, Watcher, run_stored
+from agentdistill.collection import Collected, Collector, run_stored
 from agentdistill.divergence import detector
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, StoreError
@@ -26,7 +26,7 @@ from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import TinyConfig, make_student, make_tokenizer
 from agentdistill.records import Record, Segment, Task, Trajectory, derive_seed
-from agentdistill.rollout import EpisodeSpec, Rollout
+from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.segments import segments_of
 from agentdistill.store import RunStore
 from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train

@@ -23,7 +23,7 @@ OutcomeStatus = Literal["ok", "malformed", "unknown_tool", "bad_argument", "fail
 class Record(BaseModel):
     """Base of all records: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class ToolCall(Record):

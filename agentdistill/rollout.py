@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import PolicyError, UsageError
@@ -32,6 +32,22 @@ from agentdistill.records import (
 )
 
 MakeEnvironment = Callable[[], ToolEnvironment]
+
+
+class Watcher(Protocol):
+    """Who is told how far a stage is."""
+
+    def begin(self, stage: str, total: int | None = None) -> None:
+        """A stage begins; `total` counts what `advance` will be called with."""
+        ...
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """So much more is done."""
+        ...
+
+    def end(self, note: str = "") -> None:
+        """The stage is done."""
+        ...
 
 
 @dataclass(frozen=True)

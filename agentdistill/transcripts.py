@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from agentdistill.collection import Watcher
 from agentdistill.environment import ToolEnvironment
 from agentdistill.policies.base import Request
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.records import Completion, Message, Trajectory, derive_seed
-from agentdistill.rollout import EpisodeSpec, Rollout
+from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 
 EPISODES = 120
 

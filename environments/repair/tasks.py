@@ -21,6 +21,7 @@ from agentdistill.errors import UsageError
 from agentdistill.records import Task, derive_seed
 
 from .bugs import FAMILY_NAMES
+from .edits import quotes
 from .modules import MODULES, Module, function_of, results
 
 ENVIRONMENT = "agentdistill/Repair-v0"
@@ -233,7 +234,8 @@ def draw_task(rng: random.Random, split: str, gap: float, name: str = "") -> Tas
         leftover=leftover,
         hidden=tuple(judged),
     )
-    instruction = _issue(module, module.calls[shown], given[shown], expected[shown], leftover)
+    suspects = quotes(broken, solution[path])
+    instruction = _issue(module, module.calls[shown], given[shown], expected[shown], suspects, leftover)
     data = cast("dict[str, JsonValue]", package.model_dump(mode="json"))
     task = Task(id=name, environment=ENVIRONMENT, instruction=instruction, data=data, split=split)
     return task if name else task.model_copy(update={"id": f"repair-{task.content_hash[:12]}"})
@@ -303,7 +305,7 @@ def _tests(path: str, cases: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _issue(module: Module, call: str, given: str, expected: str, leftover: str) -> str:
+def _issue(module: Module, call: str, given: str, expected: str, suspects: Sequence[str], leftover: str) -> str:
     did = f"raised {given[1:]}" if given.startswith("!") else f"gave {given}"
-    text = f"{function_of(call)} in {module.name}: {call} {did}, not {expected}."
+    text = f"{function_of(call)} in {module.name}: {call} {did}, not {expected}. Check {' and '.join(suspects)}."
     return f"{text} Delete {leftover} too." if leftover else text
