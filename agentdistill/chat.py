@@ -9,6 +9,7 @@ it, on the text, and raises `TemplateError` where a template rewrites earlier tu
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REMEMBERED = 4096
+_DEEPEST = 64  # JSON readers give up at about 200 levels, and records wrap a call's arguments in some of their own
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|\Z)", re.DOTALL)
 
 
@@ -192,8 +195,11 @@ class Renderer:
         return plain
 
     def _defuse(self, text: str) -> str:
-        """Tool output is hostile: a special token spelt in it must not become one. A zero-width space breaks it."""
-        return self._special.sub(lambda found: found.group()[0] + "\u200b" + found.group()[1:], text)
+        """Tool output is hostile: a special token spelt in it must not become one. A zero-width space breaks it.
+
+        Half characters (lone surrogates) are replaced too: no tokenizer takes them.
+        """
+        return self._special.sub(lambda found: found.group()[0] + "\u200b" + found.group()[1:], _whole(text))
 
     def _defuse_all(self, value: JsonValue) -> JsonValue:
         if isinstance(value, str):
@@ -217,7 +223,7 @@ def _read_call(text: str, closed: bool, call_id: str) -> ToolCall:
     if not closed:
         return ToolCall(id=call_id, name="", problem="the tool call is not closed with </tool_call>")
     try:
-        said = json.loads(text, parse_constant=_refuse_constant)
+        said = _storable(json.loads(text, parse_constant=_refuse_constant, parse_float=_finite))
         if not isinstance(said, dict) or not isinstance(said.get("name"), str):
             return ToolCall(id=call_id, name="", problem='a tool call is {"name": ..., "arguments": {...}}')
         return ToolCall(id=call_id, name=said["name"], arguments=said.get("arguments", {}))
@@ -226,6 +232,35 @@ def _read_call(text: str, closed: bool, call_id: str) -> ToolCall:
     except (ValueError, RecursionError) as error:
         reason = str(error).split(":")[0] or "nested too deep"
         return ToolCall(id=call_id, name="", problem=f"the tool call is not valid JSON ({reason})")
+
+
+def _storable(value: JsonValue, depth: int = 0) -> JsonValue:
+    """What a model said in JSON, such that it can be written as JSON and read back: not too deep, no half characters.
+
+    Raises:
+        ValueError: it is nested too deep.
+    """
+    if depth > _DEEPEST:
+        raise ValueError("nested too deep")
+    if isinstance(value, str):
+        return _whole(value)
+    if isinstance(value, list):
+        return [_storable(each, depth + 1) for each in value]
+    if isinstance(value, dict):
+        return {_whole(key): _storable(each, depth + 1) for key, each in value.items()}
+    return value
+
+
+def _whole(text: str) -> str:
+    """Lone surrogates, which JSON can spell but UTF-8 cannot hold, become U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError("a number is out of range")
+    return value
 
 
 def _refuse_constant(name: str) -> JsonValue:
