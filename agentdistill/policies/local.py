@@ -163,6 +163,7 @@ class LocalPolicy:
             cumulative = probabilities.cumsum(dim=-1)
             kept = (cumulative - probabilities) < self.sampling.top_p
             total = (probabilities * kept).sum(dim=-1)
+            logprobs = logprobs - total.log().float()[:, None]  # what is sampled from is only what was kept
             place = (cumulative < (luck * total)[:, None]).sum(dim=-1)
             place = torch.minimum(place, kept.sum(dim=-1) - 1)
             chosen = order.gather(1, place[:, None])[:, 0]
