@@ -71,7 +71,8 @@ class EpisodeSpec:
     @property
     def id(self) -> str:
         """Names the episode by all that decides it."""
-        parent = f"{self.fork[0].id}@{self.fork[1]}" if self.fork else ""
+        luck = " fresh" if self.reseed else ""
+        parent = f"{self.fork[0].id}@{self.fork[1]}{luck}" if self.fork else ""
         return digest_of([self.task.id, self.task.content_hash, self.seed, self.actor, parent])[:20]
 
 
