@@ -1,0 +1,248 @@
+"""The token test: what the trainer feeds is what the model was fed, on real runs, for every segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from agentdistill_environments.depot import Depot
+from agentdistill_environments.repair import Repair
+from students import SMALL, clean_segments, clean_traces, depot_student, diverging, run_all, specs_of, texts_of
+
+from agentdistill.chat import Renderer
+from agentdistill.divergence import Detector, Earliest, FirstToolError, RandomStep
+from agentdistill.errors import SegmentTooLongError
+from agentdistill.policies import Request
+from agentdistill.policies.local import LocalPolicy, Sampling
+from agentdistill.policies.scripted import ScriptedTeacher
+from agentdistill.policies.tiny import make_student, make_tokenizer
+from agentdistill.records import Completion, Segment, Task, Trajectory
+from agentdistill.rollout import EpisodeSpec, MakeEnvironment, Rollout
+from agentdistill.sandbox.bubblewrap import BubblewrapBackend
+from agentdistill.segments import segment_of, segments_of
+from agentdistill.takeover import take_over
+from agentdistill.training import Pool, TrainingConfig, train
+
+Ids = tuple[int, ...]
+
+
+@contextmanager
+def forwards(model: Any) -> Iterator[list[tuple[torch.Tensor, torch.Tensor | None, bool]]]:
+    """Everything the model is fed while this is open: ids, attention mask, whether the cache was empty."""
+    fed: list[tuple[torch.Tensor, torch.Tensor | None, bool]] = []
+
+    def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        cache = named.get("past_key_values")
+        mask = named.get("attention_mask")
+        fed.append(
+            (
+                named["input_ids"].clone(),
+                None if mask is None else mask.clone(),
+                not cache or not cache.get_seq_length(),
+            )
+        )
+
+    hook = model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield fed
+    finally:
+        hook.remove()
+
+
+class Watched:
+    """A local policy whose model is watched: what it was fed is put together from the forward passes alone.
+
+    With a cache the model is fed a batch of prompts, padded on the left, then one token a row; rows that are done
+    leave the batch. Which rows stay is told by how many tokens their completions have.
+    """
+
+    privileged = False
+
+    def __init__(self, policy: LocalPolicy) -> None:
+        self.policy = policy
+        self.name = policy.name
+        self.prompts: set[Ids] = set()
+        self.said: list[Completion] = []
+
+    def act(self, requests: Sequence[Request]) -> list[Completion]:
+        with forwards(self.policy.model) as fed:
+            completions = self.policy.act(requests)
+        self.said += completions
+        asked = zip(requests, completions, strict=True)
+        answered = [
+            ((*request.context_ids, *said.context_ids), said.token_ids) for request, said in asked if said.token_ids
+        ]
+        waiting = sorted(answered, key=lambda pair: len(pair[0]))
+        batch: list[tuple[Ids, Ids]] = []
+        at = 0
+        for ids, mask, first in fed:
+            assert mask is not None
+            if first:
+                batch, waiting, at = waiting[: len(ids)], waiting[len(ids) :], 0
+                rows = [tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, mask, strict=True)]
+                assert rows == [prompt for prompt, _ in batch]
+                self.prompts.update(rows)
+            else:
+                at += 1
+                batch = [pair for pair in batch if len(pair[1]) > at]
+                assert ids.tolist() == [[turn[at - 1]] for _, turn in batch]
+                assert mask.sum(1).tolist() == [len(prompt) + at for prompt, _ in batch]
+        assert not waiting
+        return completions
+
+
+def trained_on(model: Any, segments: Sequence[Segment]) -> set[Ids]:
+    """The rows that a trainer feeds, cut where their segments end, by what the model's forward sees."""
+    ends = {len(segment.input_ids) for segment in segments}
+    with forwards(model) as fed:
+        train(model, [Pool(segments, 1.0)], TrainingConfig(steps=3, tokens_per_step=10_000), seed=0)
+    return {tuple(row[:end].tolist()) for ids, *_ in fed for row in ids for end in ends if end <= len(row)}
+
+
+def prefix(segment: Segment) -> Ids:
+    """Everything before the first token that carries loss."""
+    return segment.input_ids[: segment.loss_mask.index(True)]
+
+
+def takeovers(
+    make: MakeEnvironment, watched: Watched, tasks: Sequence[Task], detector: Detector
+) -> tuple[list[Trajectory], list[Trajectory]]:
+    """The student's failures, and the teacher's climbs out of them."""
+    failures = run_all(Rollout(make, watched, workers=2), specs_of(tasks))
+    teacher = Rollout(make, ScriptedTeacher("knowing"), workers=2)
+    climbs = [each.trajectory for each in take_over(teacher, diverging(failures, detector))]
+    assert climbs
+    return failures, climbs
+
+
+def check_tokens(watched: Watched, climbs: Sequence[Trajectory], context: int) -> list[Segment]:
+    """Each prefix is, id for id, what the student's model was fed at the step at which the teacher took over."""
+    segments, refused = segments_of(climbs, watched.policy.renderer, context)
+    assert segments
+    assert set(refused) <= {"not verified", "SegmentTooLongError"}
+    for segment in segments:
+        assert prefix(segment) in watched.prompts
+    assert {segment.input_ids for segment in segments} <= trained_on(watched.policy.model, segments)
+    return segments
+
+
+@cache
+def depot_run(detector: str, limit: int) -> tuple[Watched, list[Trajectory], list[Trajectory]]:
+    watched = Watched(depot_student(Sampling(max_new_tokens=limit, batch=5, temperature=1.2)))
+    detectors = {
+        "error": FirstToolError(),
+        "random": RandomStep(),
+        "either": Earliest([FirstToolError(), RandomStep()]),
+    }
+    failures, climbs = takeovers(Depot, watched, Depot(gap=0).make_tasks("train", 12), detectors[detector])
+    return watched, failures, climbs
+
+
+@pytest.mark.parametrize(("detector", "limit"), [("error", 64), ("random", 64), ("either", 7)])
+def test_on_depot_the_trainer_feeds_the_prefix_the_student_was_fed(detector, limit):
+    watched, failures, climbs = depot_run(detector, limit)
+    check_tokens(watched, climbs, 4000)
+    statuses = {o.status for each in failures for step in each.steps for o in step.outcomes}
+    assert "malformed" in statuses, "the run must hold the hard cases"
+    assert {said.finish for said in watched.said} >= ({"stop", "context"} if limit == 64 else {"length", "context"})
+
+
+def test_turns_that_were_cut_short_stand_in_prefixes_and_are_closed_without_loss():
+    watched, _, climbs = depot_run("either", 7)
+    segments, _ = segments_of(climbs, watched.policy.renderer, 4000)
+    by_trace = {segment.trajectory_id: segment for segment in segments}
+    cut = 0
+    for climb in climbs:
+        if climb.id not in by_trace:
+            continue
+        segment, at = by_trace[climb.id], 0
+        for step in climb.steps[: climb.parent.step if climb.parent else 0]:
+            at += len(step.completion.context_ids) + len(step.completion.token_ids)
+            if step.completion.finish == "length":
+                cut += 1
+                assert segment.input_ids[at] == watched.policy.renderer.stop_id
+                assert not segment.loss_mask[at]
+    assert cut
+
+
+@pytest.mark.slow
+def test_on_repair_the_trainer_feeds_the_prefix_the_student_was_fed(tmp_path):
+    with BubblewrapBackend(tmp_path / "sandbox") as backend:
+
+        def make() -> Repair:
+            return Repair(gap=0.5, sandboxes=backend)
+
+        maker = make()
+        tasks = maker.make_tasks("train", 10)
+        maker.close()
+        lessons = run_all(
+            Rollout(make, ScriptedTeacher("exploring"), workers=2, keep_snapshots=False),
+            specs_of(tasks, actor="teacher"),
+        )
+        config = SMALL.model_copy(update={"context": 900, "vocabulary": 900})
+        tokenizer = make_tokenizer(texts_of(lessons), config)
+        model = make_student(tokenizer, config, 0)
+        rows, _ = segments_of(lessons, Renderer(tokenizer), 900)
+        train(model, [Pool(rows, 1.0)], TrainingConfig(steps=60, tokens_per_step=200, learning_rate=1e-2), seed=0)
+        watched = Watched(LocalPolicy(model, tokenizer, Sampling(max_new_tokens=40)))
+        failures, climbs = takeovers(make, watched, tasks[:6], Earliest([FirstToolError(), RandomStep()]))
+        check_tokens(watched, climbs, 4000)
+        assert any(o.status != "ok" for each in failures for step in each.steps for o in step.outcomes)
+
+
+def test_a_student_put_back_into_a_state_is_fed_what_it_was_fed_there():
+    watched, failures, _ = depot_run("error", 64)
+    for trace in failures[:4]:
+        step = len(trace.steps) // 2
+        again = Watched(watched.policy)
+        run_all(Rollout(Depot, again, workers=1), [EpisodeSpec(trace.task, 0, fork=(trace, step), reseed=True)])
+        fed = [i for each in trace.steps[:step] for i in (*each.completion.context_ids, *each.completion.token_ids)]
+        assert (*fed, *trace.steps[step].completion.context_ids) in again.prompts
+
+
+def test_a_continuation_carries_loss_on_the_teachers_turns_only():
+    watched, _, climbs = depot_run("error", 64)
+    renderer = watched.policy.renderer
+    segments, _ = segments_of(climbs, renderer, 4000)
+    by_id = {each.id: each for each in climbs}
+    for segment in segments:
+        climb = by_id[segment.trajectory_id]
+        assert climb.parent is not None
+        own = climb.steps[climb.parent.step :]
+        assert all(step.actor == "teacher" for step in own)
+        assert all(step.actor == "student" for step in climb.steps[: climb.parent.step])
+        assert segment.supervised == sum(renderer.count(step.completion.message) for step in own)
+
+
+def test_of_a_takeover_from_a_teachers_trace_only_the_new_turns_carry_loss():
+    trace = clean_traces()[0]
+    renderer = depot_student().renderer
+    (kept,) = run_all(Rollout(Depot, ScriptedTeacher(), workers=1), specs_of([trace.task], actor="teacher"))
+    spec = EpisodeSpec(trace.task, 1, actor="teacher", fork=(kept, 4))
+    (again,) = run_all(Rollout(Depot, ScriptedTeacher(), workers=1), [spec])
+    segment = segment_of(again, renderer, SMALL.context)
+    assert segment.supervised == sum(renderer.count(step.completion.message) for step in again.steps[4:])
+
+
+def test_a_row_longer_than_the_context_is_refused_and_one_as_long_is_not():
+    renderer = depot_student().renderer
+    trace, length = clean_traces()[0], len(clean_segments()[0].input_ids)
+    assert segment_of(trace, renderer, length) == clean_segments()[0]
+    with pytest.raises(SegmentTooLongError, match=f"{length} tokens"):
+        segment_of(trace, renderer, length - 1)
+    assert segments_of([trace], renderer, length - 1) == ([], {"SegmentTooLongError": 1})
+
+
+def test_only_verified_traces_become_rows():
+    renderer = depot_student().renderer
+    good = clean_traces()[0]
+    failed = good.model_copy(update={"verdict": good.verdict.model_copy(update={"passed": False})})
+    errored = good.model_copy(update={"verdict": None, "ending": "infrastructure_error"})
+    rows, refused = segments_of([good, failed, errored], renderer, SMALL.context)
+    assert [row.trajectory_id for row in rows] == [good.id]
+    assert refused == {"not verified": 1, "infrastructure error": 1}
+    assert rows[0].kind == "clean"
