@@ -55,9 +55,14 @@ class Collector:
     _recovered: dict[str, Recovery] = field(default_factory=dict, init=False)
 
     def clean(self, teacher: Rollout, budget: int) -> Collected:
-        """Traces of the teacher from the tasks' start, until `budget` output tokens are spent."""
+        """Traces of the teacher from the tasks' start, until `budget` output tokens are spent.
+
+        Stops short of the budget where a whole chunk cost nothing: a teacher that says nothing would be asked for ever.
+        """
         got = Collected()
-        while got.teacher_tokens < budget:
+        spent = -1
+        while spent < got.teacher_tokens < budget:
+            spent = got.teacher_tokens
             tasks = self.tasks(got.episodes, _chunk(budget, got.teacher_tokens, got.episodes))
             for trace in self._run(teacher, "clean", self._specs(tasks, "teacher")):
                 self._charge(got, trace, "clean", teacher.policy.name)
@@ -69,12 +74,14 @@ class Collector:
     ) -> Collected:
         """The student acts; where it fails and a divergence is found, the teacher takes over, until `budget` is spent.
 
-        Stops short of the budget after `most_episodes` student episodes, if the student fails too seldom.
+        Stops short of the budget after `most_episodes` student episodes, if the student fails too seldom, and where a
+        whole chunk of takeovers cost nothing.
         """
         got = Collected()
-        taken = 0
+        taken, spent = 0, -1
         failures: list[tuple[Trajectory, Divergence]] = []
-        while got.teacher_tokens < budget:
+        while spent < got.teacher_tokens < budget:
+            spent = got.teacher_tokens
             want = _chunk(budget, got.teacher_tokens, taken)
             while len(failures) < want and got.episodes < most_episodes:
                 tasks = self.tasks(got.episodes, CHUNK)

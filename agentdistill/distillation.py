@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from agentdistill.collection import Collected, Collector, run_stored
 from agentdistill.divergence import detector
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Arm = Literal["clean", "clean-explore", "recovery"]
+REPLAY: dict[Arm, float] = {"clean": 0.5, "clean-explore": 0.0, "recovery": 0.5}
 
 
 class EvaluationConfig(BaseModel):
@@ -72,7 +73,7 @@ class RunConfig(BaseModel):
     training: TrainingConfig = TrainingConfig()
     """Per arm; its steps are divided among the rounds."""
     arms: tuple[Arm, ...] = ("clean", "clean-explore", "recovery")
-    replay: dict[Arm, float] = {"clean": 0.5, "clean-explore": 0.0, "recovery": 0.5}
+    replay: dict[Arm, Annotated[float, Field(ge=0, le=1)]] = REPLAY
     """Share of each step's supervised tokens drawn from the base's clean traces; the rest is what the arm bought."""
     detectors: tuple[str, ...] = ("first_tool_error", "failing_visible_test", "loop")
     """The earliest of these is the point of divergence."""
@@ -81,6 +82,17 @@ class RunConfig(BaseModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     live: int = Field(default=256, gt=0)
     """Most episodes in flight."""
+
+    @field_validator("replay")
+    @classmethod
+    def _fill_in(cls, shares: dict[Arm, float]) -> dict[Arm, float]:
+        return REPLAY | shares  # `--set replay.clean=0.3` says nothing of the other arms
+
+    @field_validator("detectors")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        detector(names)  # a wrong name is told now, not when the base student has been trained
+        return names
 
 
 class RunReport(Record):
@@ -288,7 +300,10 @@ class Run:
             got = collector.clean(teacher, budget)
         segments, unfit = segments_of(got.traces, policy.renderer, policy.context)
         if not segments:
-            raise ConfigError(f"arm {arm!r}: the budget of {budget} teacher tokens bought no trace to learn from")
+            reasons = ", ".join(f"{count} {reason}" for reason, count in (got.refused + unfit).items())
+            raise ConfigError(
+                f"arm {arm!r}: the budget of {budget} teacher tokens bought no trace to learn from ({reasons or 'none'})"
+            )
         self.store.put_result(f"bought/{arm}/{number}", _bought(got, segments, got.refused + unfit))
         self.watch.end(f"{len(segments)} segments, {got.teacher_tokens:,} tokens from {got.episodes} episodes")
         return segments

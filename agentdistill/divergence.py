@@ -96,7 +96,7 @@ def detector(names: Sequence[str], seed: int = 0) -> Detector:
     """The detector of these names, the earliest of them if there are several.
 
     Raises:
-        UnknownNameError: no detector has one of the names.
+        UnknownNameError: no detector has one of the names, or none is named.
     """
     known: dict[str, Detector] = {
         "first_tool_error": FirstToolError(),
@@ -104,6 +104,8 @@ def detector(names: Sequence[str], seed: int = 0) -> Detector:
         "loop": Loop(),
         "random": RandomStep(seed),
     }
+    if not names:
+        raise UnknownNameError(f"name at least one detector; there are {', '.join(known)}")
     for name in names:
         if name not in known:
             raise UnknownNameError(f"unknown detector {name!r}; there are {', '.join(known)}.{nearest(name, known)}")

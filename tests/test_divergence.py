@@ -1,0 +1,161 @@
+"""The detectors on trajectories made by hand, in which it is plain where it went wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from agentdistill_environments.depot import Depot
+from students import call, depot_student, play
+
+from agentdistill.divergence import (
+    Detector,
+    Earliest,
+    FailingVisibleTest,
+    FirstToolError,
+    Loop,
+    RandomStep,
+    detector,
+)
+from agentdistill.errors import UnknownNameError
+from agentdistill.records import Completion, Message, Snapshot, Step, Task, ToolOutcome, Trajectory, Verdict
+
+TASK = Task(id="t", environment="e", instruction="i")
+
+
+def step(
+    status: str = "ok", *, failed: object = None, world: str = "", said: Message | None = None, text: str = ""
+) -> Step:
+    message = said or call("look")
+    outcome = ToolOutcome(call_id="call_0_0", tool="look", status=status, text=text)  # type: ignore[arg-type]
+    return Step(
+        actor="student",
+        completion=Completion(message=message),
+        observations=(Message(role="tool", content=text or "fine"),),
+        outcomes=(outcome,),
+        signals={} if failed is None else {"tests_failed": failed},  # type: ignore[dict-item]
+        snapshot=Snapshot(state=world),
+    )
+
+
+def trajectory(*steps: Step, name: str = "x") -> Trajectory:
+    return Trajectory(
+        id=name,
+        task=TASK,
+        policy="p",
+        seed=0,
+        opening=(Message(role="user", content="go"),),
+        start=Snapshot(state="start"),
+        steps=steps,
+        ending="submitted",
+        verdict=Verdict(passed=False, score=0.0),
+    )
+
+
+def found(find: Detector, *steps: Step) -> int | None:
+    divergence = find(trajectory(*steps))
+    return None if divergence is None else divergence.step
+
+
+@pytest.mark.parametrize("status", ["malformed", "unknown_tool", "bad_argument", "failed", "timeout"])
+def test_the_first_call_that_did_not_go_through_is_the_first_tool_error(status):
+    divergence = FirstToolError()(trajectory(step(), step(status, text="error: no"), step("failed"), step()))
+    assert divergence is not None
+    assert (divergence.trajectory_id, divergence.step, divergence.detector) == ("x", 2, "FirstToolError")
+    assert (divergence.reason, divergence.evidence) == (f"tool error: {status}", "error: no")
+
+
+def test_a_run_without_an_error_has_no_first_tool_error():
+    assert found(FirstToolError(), step(), step(), step()) is None
+
+
+def test_an_error_of_any_of_several_calls_counts():
+    both = step().model_copy(update={"outcomes": (*step().outcomes, *step("failed").outcomes)})
+    assert found(FirstToolError(), step(), both, step()) == 2
+
+
+def test_the_first_red_run_of_the_visible_tests_is_found_and_green_ones_are_not():
+    assert found(FailingVisibleTest(), step(failed=0), step(failed=2), step(failed=1), step()) == 2
+    assert found(FailingVisibleTest(), step(failed=0), step(), step()) is None
+
+
+@pytest.mark.parametrize("odd", ["3", 1.5, None, [1]])
+def test_a_signal_that_is_no_count_is_no_failing_test(odd):
+    assert found(FailingVisibleTest(), step(failed=odd), step()) is None
+
+
+def test_the_same_call_in_the_same_world_is_a_loop_and_in_another_world_it_is_none():
+    assert found(Loop(), step(world="a"), step(world="b"), step(world="b"), step(world="b"), step()) == 4
+    assert found(Loop(), step(world="a"), step(world="b"), step(world="c"), step(world="d"), step()) is None
+
+
+def test_another_call_in_the_same_world_is_no_loop():
+    other = step(world="a", said=call("look", place="A"))
+    assert found(Loop(), step(world="a"), other, step()) is None
+
+
+def test_a_loop_is_seen_whatever_the_ids_of_the_calls():
+    first, second = (
+        step(
+            world="start",
+            said=Message(role="assistant", tool_calls=(call("look").tool_calls[0].model_copy(update={"id": name}),)),
+        )
+        for name in ("call_0_0", "call_1_0")
+    )
+    assert found(Loop(), first, second, step()) == 2
+
+
+def test_a_run_without_snapshots_has_no_loop():
+    blind = [step(world="start").model_copy(update={"snapshot": None}) for _ in range(4)]
+    assert found(Loop(), *blind) is None
+
+
+@pytest.mark.parametrize("find", [FirstToolError(), FailingVisibleTest(), Loop(), RandomStep()])
+def test_a_mistake_that_nothing_can_follow_is_no_divergence(find):
+    last = step("failed", failed=1, world="start")
+    assert found(find, last) is None
+    assert found(find) is None
+
+
+def test_random_steps_are_the_same_for_the_same_seed_and_run():
+    runs = [trajectory(*[step()] * 9, name=str(number)) for number in range(50)]
+    assert [RandomStep(3)(each) for each in runs] == [RandomStep(3)(each) for each in runs]
+    assert [RandomStep(3)(each) for each in runs] != [RandomStep(4)(each) for each in runs]
+
+
+def test_random_steps_fall_on_every_step_alike():
+    drawn = Counter(RandomStep()(trajectory(*[step()] * 5, name=str(number))).step for number in range(2000))
+    assert set(drawn) == {1, 2, 3, 4}
+    assert max(drawn.values()) < 2000 / 4 * 1.2
+    assert RandomStep()(trajectory(*[step()] * 5)).confidence == 0.25
+
+
+def test_the_earliest_of_several_counts_and_ties_go_to_the_first_named():
+    run = trajectory(step(failed=1), step("failed"), step("failed", failed=1), step())
+    assert Earliest([FirstToolError(), FailingVisibleTest()])(run).detector == "FailingVisibleTest"
+    tied = trajectory(step(), step("failed", failed=1), step())
+    assert Earliest([FirstToolError(), FailingVisibleTest()])(tied).detector == "FirstToolError"
+    assert Earliest([FailingVisibleTest(), FirstToolError()])(tied).detector == "FailingVisibleTest"
+    assert Earliest([FirstToolError(), FailingVisibleTest()])(trajectory(step(), step())) is None
+
+
+def test_detectors_are_found_by_name_and_a_wrong_name_is_told_the_nearest():
+    assert isinstance(detector(["loop"]), Loop)
+    assert isinstance(detector(["loop", "random"]), Earliest)
+    with pytest.raises(UnknownNameError, match="Did you mean 'first_tool_error'"):
+        detector(["first_tool_eror"])
+
+
+def test_no_detector_at_all_is_refused():
+    with pytest.raises(UnknownNameError, match="detector"):
+        detector([])
+
+
+def test_detectors_see_in_real_runs_what_they_claim():
+    for run in play(Depot, depot_student(), 6):
+        for find in (FirstToolError(), Loop(), RandomStep(), detector(["first_tool_error", "loop"])):
+            divergence = find(run)
+            assert divergence is None or 1 <= divergence.step < len(run.steps)
+        error = FirstToolError()(run)
+        if error is not None:
+            assert all(o.status == "ok" for each in run.steps[: error.step - 1] for o in each.outcomes)
