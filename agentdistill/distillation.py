@@ -300,10 +300,8 @@ class Run:
             got = collector.clean(teacher, budget)
         segments, unfit = segments_of(got.traces, policy.renderer, policy.context)
         if not segments:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in (got.refused + unfit).items())
-            raise ConfigError(
-                f"arm {arm!r}: the budget of {budget} teacher tokens bought no trace to learn from ({reasons or 'none'})"
-            )
+            reasons = ", ".join(f"{count} {reason}" for reason, count in (got.refused + unfit).items()) or "none at all"
+            raise ConfigError(f"arm {arm!r}: {budget} teacher tokens bought no trace to learn from ({reasons})")
         self.store.put_result(f"bought/{arm}/{number}", _bought(got, segments, got.refused + unfit))
         self.watch.end(f"{len(segments)} segments, {got.teacher_tokens:,} tokens from {got.episodes} episodes")
         return segments

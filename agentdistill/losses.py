@@ -21,4 +21,5 @@ def masked_cross_entropy(
     """
     wanted = loss_mask[:, 1:]
     predicted = logits[:, :-1][wanted]
-    return torch.nn.functional.cross_entropy(predicted.float(), input_ids[:, 1:][wanted], reduction="sum") / normaliser
+    predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))  # half precision cannot hold a sum
+    return torch.nn.functional.cross_entropy(predicted, input_ids[:, 1:][wanted], reduction="sum") / normaliser
