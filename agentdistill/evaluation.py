@@ -44,7 +44,9 @@ def rate_of(passed: int, n: int) -> Rate:
     share = passed / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Rate(rate=share, low=max(0.0, middle - half), high=min(1.0, middle + half), n=n)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the formula gives 0 and 1 up to rounding, and the interval must hold the rate.
+    return Rate(rate=share, low=min(low, share), high=max(high, share), n=n)
 
 
 def success_rate(trajectories: Iterable[Trajectory]) -> Rate:
@@ -93,8 +95,9 @@ def freeze_bank(failures: Sequence[Trajectory], make_environment: Callable[[], T
     """Every failed trajectory, frozen right after its first mistake as the environment's truth has it.
 
     A mistake is a step after which success is no nearer than before although the step did something: a call of it
-    failed, it changed the world, or it ended the episode. Looking around is none. A state that can no longer be won
-    within the steps that are left is `fatal` and stays out.
+    failed, it changed the world (the files where there is a sandbox, else the state), lost it, or ended the episode.
+    Looking around is none: not opening a file, not running the tests. A state that can no longer be won within the
+    steps that are left is `fatal` and stays out.
     """
     states: list[tuple[Trajectory, Divergence]] = []
     fatal = unseen = 0
@@ -124,7 +127,8 @@ def first_mistake(trajectory: Trajectory, environment: ToolEnvironment) -> tuple
         nearer = after.cost is not None and (before.cost is None or after.cost < before.cost)
         acted = (
             any(outcome.status != "ok" for outcome in trajectory.steps[number - 1].outcomes)
-            or _digest(trajectory, number) != _digest(trajectory, number - 1)
+            or _content(trajectory, number) != _content(trajectory, number - 1)
+            or after.cost is None
             or number == len(trajectory.steps)
         )
         if acted and not nearer:
@@ -141,6 +145,7 @@ def _truth_at(trajectory: Trajectory, step: int, environment: ToolEnvironment) -
     return environment.truth()
 
 
-def _digest(trajectory: Trajectory, step: int) -> str:
+def _content(trajectory: Trajectory, step: int) -> str:
+    """What there is to change: beside a sandbox the state only says where one looks, such as which file is open."""
     world = trajectory.world(step)
-    return world.world_digest if world else ""
+    return (world.sandbox or world.world_digest) if world else ""
