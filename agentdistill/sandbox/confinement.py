@@ -24,12 +24,15 @@ FILES = "/run/files"
 ENVIRONMENT: Mapping[str, str] = {
     "HOME": WORKSPACE,
     "LANG": "C.UTF-8",
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PATH": "/opt/bin:/usr/local/bin:/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     "TZ": "UTC",
 }
 _PYTHON = "/opt/python"
+# Holds `python` and `python3`, links to the interpreter. Foremost in the PATH, so that they are the same version as
+# `Sandbox.python` wherever that lies; the rest of the interpreter's folder would hide programs of /usr.
+_COMMANDS = "opt/bin"
 # Where mounts would hide a link in the skeleton.
 _COVERED = ("dev", "proc", "run", "tmp", "workspace")
 _SCRATCH_BYTES = 64 << 20
@@ -180,8 +183,10 @@ def _system_folders() -> list[Path]:
 
 
 def _build_root(root: Path, python: Interpreter) -> None:
-    for name in ("usr", "proc", "dev", "tmp", "etc", "opt/python", "run/files", "workspace"):
+    for name in ("usr", "proc", "dev", "tmp", "etc", "opt/python", _COMMANDS, "run/files", "workspace"):
         (root / name).mkdir(parents=True)
+    for name in ("python", "python3"):
+        (root / _COMMANDS / name).symlink_to(python.path)
     for folder in _system_folders():
         if folder.is_symlink():
             (root / folder.name).symlink_to(os.readlink(folder))

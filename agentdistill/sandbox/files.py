@@ -65,9 +65,12 @@ class WorkspaceFiles:
                     raise PermissionError("its owner may not write it") from None
                 mode = there | 0o111 if executable else there
             with open(handle, "wb") as file:
-                file.truncate(0)
                 file.write(content)
+                # Cut afterwards, and only if need be: ext4 sends a file that was cut to nothing to the disk on closing.
                 file.flush()
+                if os.fstat(handle).st_size > len(content):
+                    file.truncate()
+                # After writing, which takes a setuid bit away.
                 os.fchmod(handle, mode)
 
     def remove(self, path: str) -> None:

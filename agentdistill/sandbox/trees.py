@@ -13,6 +13,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -120,37 +121,40 @@ def make_over(root: str, current: Sequence[Entry], target: Sequence[Entry], fetc
 
 
 def remove(path: str) -> None:
-    """Remove whatever is at `path`, links not followed. Nothing is done if nothing is there.
+    """Remove whatever is at `path`, links not followed. What is gone already, at the start or on the way, is no error.
 
     Directories within are first moved to the top, so that neither depth nor length of path matters.
     """
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(found.st_mode):
-        os.unlink(path)
-        return
+    with suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+        _empty(path)
+        os.rmdir(path)
+
+
+def _empty(path: str) -> None:
     moved = os.path.join(path, f".removed-{secrets.token_hex(8)}-")
     count = 0
     os.chmod(path, 0o700)
     folders = [path]
     while folders:
         folder = folders.pop()
-        with os.scandir(folder) as scan:
-            items = [(item.path, item.is_dir(follow_symlinks=False)) for item in scan]
-        for full, is_folder in items:
-            if not is_folder:
-                os.unlink(full)
-                continue
-            os.chmod(full, 0o700)
+        with suppress(FileNotFoundError):
+            with os.scandir(folder) as scan:
+                items = [(item.path, item.is_dir(follow_symlinks=False)) for item in scan]
+            for full, is_folder in items:
+                with suppress(FileNotFoundError):
+                    if not is_folder:
+                        os.unlink(full)
+                        continue
+                    os.chmod(full, 0o700)
+                    if folder != path:
+                        count += 1
+                        os.rename(full, full := f"{moved}{count}")
+                    folders.append(full)
             if folder != path:
-                count += 1
-                os.rename(full, full := f"{moved}{count}")
-            folders.append(full)
-        if folder != path:
-            os.rmdir(folder)
-    os.rmdir(path)
+                os.rmdir(folder)
 
 
 def _kind(found: os.stat_result) -> Kind | None:

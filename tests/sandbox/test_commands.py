@@ -1,6 +1,7 @@
 """How commands start and end: results, limits, output, and the state of the shell."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -193,3 +194,13 @@ def test_sandboxes_can_be_used_from_many_threads_at_once(backend):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(work, range(24))) == [str(number) for number in range(24)]
+
+
+def test_python3_is_the_interpreter_that_runs_us(sandbox):
+    asks = "import sys; print(sys.version); print(sys.prefix); import json"
+    known = sandbox.exec([sandbox.python, "-c", asks])
+    for name in ("python3", "python"):
+        assert sandbox.exec(f"{name} -c '{asks}'").output == known.output
+        assert sandbox.exec([name, "-c", asks]).output == known.output
+    assert sys.version in known.output
+    assert known.exit_code == 0

@@ -109,7 +109,7 @@ def test_a_file_larger_than_the_limit_is_neither_read_nor_written(tmp_path):
         assert len(sandbox.read_file("f")) == 1000
         with pytest.raises(PermissionError, match="larger"):
             sandbox.write_file("g", b"x" * 1001)
-        (workspace,) = tmp_path.glob("live/*/1/workspace")
+        (workspace,) = tmp_path.glob("live/*/workspace-1")
         (workspace / "sparse").touch()
         os.truncate(workspace / "sparse", 1 << 40)
         with pytest.raises(PermissionError, match="larger"):
@@ -147,7 +147,7 @@ def test_what_a_killed_process_left_is_reaped_and_its_commands_die_with_it(tmp_p
     assert process.stdout is not None
     snapshot = process.stdout.readline().strip()
     (left,) = alive_in(tmp_path)
-    while not (left / "1/workspace/started").exists():
+    while not (left / "workspace-1/started").exists():
         time.sleep(0.01)
     with BubblewrapBackend(tmp_path) as living:
         living.create()
@@ -156,9 +156,18 @@ def test_what_a_killed_process_left_is_reaped_and_its_commands_die_with_it(tmp_p
     process.wait()
     process.stdout.close()
     time.sleep(2.2)
-    assert not (left / "1/workspace/late").exists()
+    assert not (left / "workspace-1/late").exists()
     with BubblewrapBackend(tmp_path) as backend:
         with backend.create(snapshot) as sandbox:
             assert sandbox.exec("ls -l").output.splitlines()[1].startswith("d---------")
         assert left not in alive_in(tmp_path)
     assert alive_in(tmp_path) == []
+
+
+def test_overwriting_changes_the_content_and_nothing_else(sandbox):
+    sandbox.write_file("a", b"long content")
+    sandbox.exec("ln a b; chmod 4755 a; stat -c '%i %a' a b > before")
+    for content in (b"longer than it was before", b"short", b""):
+        sandbox.write_file("a", content)
+        assert sandbox.read_file("b") == content
+    assert sandbox.exec("stat -c '%i %a' a b | diff - before").output == ""
