@@ -43,7 +43,7 @@ def run_visible_tests(sandbox: Sandbox) -> TestReport:
     Raises:
         SandboxLostError: the sandbox is gone.
     """
-    result, mark = _run(sandbox, "run_tests.py", [], {}, _TEST_SECONDS)
+    result, mark = _run(sandbox, "run_tests.py", [], _TEST_SECONDS)
     if result.timed_out:
         return TestReport(0, 1, problem=f"the tests took longer than {_TEST_SECONDS:g} s", timed_out=True)
     said = re.match(r" (\d{1,3}) (\d{1,3}) (.*)", _last_words(result.output, mark))
@@ -66,8 +66,9 @@ def judge(package: Package, modules: Mapping[str, bytes], backend: SandboxBacken
         try:
             for path, content in modules.items():
                 sandbox.write_file(path, content)
-            calls = "".join(f"{path}\t{call}\n" for path, call, _ in package.hidden).encode()
-            result, mark = _run(sandbox, "run_calls.py", ["/run/files/calls"], {"calls": calls}, _JUDGE_SECONDS)
+            # As an argument: the files shown are then the same for every task, and laid only once.
+            calls = "\n".join(f"{path}\t{call}" for path, call, _ in package.hidden)
+            result, mark = _run(sandbox, "run_calls.py", [calls], _JUDGE_SECONDS)
         finally:
             sandbox.close()
     except SandboxError as error:
@@ -83,14 +84,11 @@ def judge(package: Package, modules: Mapping[str, bytes], backend: SandboxBacken
     return Verdict(passed=True, score=1.0, detail=f"{len(answers)} hidden calls right")
 
 
-def _run(
-    sandbox: Sandbox, script: str, arguments: list[str], files: Mapping[str, bytes], seconds: float
-) -> tuple[ExecResult, str]:
+def _run(sandbox: Sandbox, script: str, arguments: list[str], seconds: float) -> tuple[ExecResult, str]:
     mark = f"@{secrets.token_hex(8)}"
     python = getattr(sandbox, "python", "python3")
     command = [python, "-I", "-S", "-B", f"/run/files/{script}", mark, *arguments]
-    shown = {script: _text_of(script), **files}
-    return sandbox.exec(command, timeout=seconds, files=shown), mark
+    return sandbox.exec(command, timeout=seconds, files={script: _text_of(script)}), mark
 
 
 @functools.cache

@@ -5,12 +5,13 @@ Whoever reads it knows that the code under test ran in this process and may have
 they would take longer than the tests.
 """
 
-from __future__ import annotations
-
+import _signal as signal  # type: ignore[import-not-found]  # `signal` imports half of the library
 import os
-import signal
 import sys
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CPU_SECONDS = 1.0
 
@@ -42,7 +43,7 @@ def run_file(path: str) -> tuple[int, int, str]:
     return passed, len(tests) - passed, line
 
 
-def timed(work: Callable[[], object]) -> object:
+def timed(work: "Callable[[], object]") -> object:
     """Run `work` for at most `CPU_SECONDS` of processor time: a busy machine does not change what a test says."""
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS, 0.1)
     try:
