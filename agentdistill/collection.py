@@ -20,7 +20,10 @@ from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
 from agentdistill.takeover import take_over
 
 CHUNK = 128
-FIRST = 16
+FIRST = 4
+CAUTION = 0.8
+"""Share of what seems to be affordable that the next chunk buys: traces may cost more than those before them did, and
+arms are compared at equal tokens."""
 
 
 @dataclass
@@ -178,10 +181,10 @@ def run_stored(
 
 
 def _chunk(budget: int, spent: int, bought: int) -> int:
-    """How many traces to buy next, going by what one has cost so far."""
+    """How many traces to buy next, going by what one has cost so far; one at a time as the budget runs out."""
     if not bought or not spent:
         return FIRST
-    return max(1, min(CHUNK, round((budget - spent) / (spent / bought))))
+    return max(1, min(CHUNK, int(CAUTION * (budget - spent) / (spent / bought))))
 
 
 def _input_tokens(trace: Trajectory, renderer: Renderer) -> int:

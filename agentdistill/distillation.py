@@ -8,6 +8,7 @@ optimiser steps.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ class RunConfig(BaseModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     live: int = Field(default=256, gt=0)
     """Most episodes in flight."""
+    in_memory_sandboxes: bool = False
+    """Keep live workspaces in /dev/shm: about twice as fast where worlds are small; snapshots stay on disk."""
 
     @field_validator("replay")
     @classmethod
@@ -138,7 +141,7 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
     """Measure any student on the held-out tasks and the bank of a finished run; kept in it under `name`.
 
     Raises:
-        ConfigError: no student can be loaded, or the run has no base student yet.
+        ConfigError: no student can be loaded, the run has no base student yet, or `name` is another student's.
         StoreError: the folder holds no run.
     """
     with ExitStack() as stack:
@@ -148,6 +151,10 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
         base = folder / "checkpoints" / "base-0"
         if checkpoint_facts(base) is None:
             raise ConfigError(f"the run in {folder} has no base student yet: let it finish first")
+        weights = _digest_of_weights(student)
+        if name in ("base", *config.arms) or store.result(f"student/{name}") not in (None, weights):
+            raise ConfigError(f"another student's results are kept in {folder} as {name!r}: choose another --name")
+        store.put_result(f"student/{name}", weights)
         return run.evaluate(name, student, run.freeze_bank(base))
 
 
@@ -367,9 +374,17 @@ def _make_environment(config: RunConfig, folder: Path, stack: ExitStack) -> func
         return functools.partial(make, **config.environment_options)
     from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
-    backend = BubblewrapBackend(folder / "sandbox")
+    backend = BubblewrapBackend(folder / "sandbox", in_memory=config.in_memory_sandboxes)
     stack.callback(backend.close)
     return functools.partial(make, sandboxes=backend, **config.environment_options)
+
+
+def _digest_of_weights(student: Path) -> str:
+    """SHA-256 over a model's weight files: tells one student from another of the same name."""
+    found = hashlib.sha256()
+    for path in sorted(student.glob("*.safetensors")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _bought(got: Collected, segments: Sequence[Segment], refused: Any) -> dict[str, JsonValue]:

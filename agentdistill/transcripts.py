@@ -45,10 +45,15 @@ def transcripts(make_environment: Callable[[], ToolEnvironment], seed: int, watc
     for style in ("knowing", "exploring", "wandering"):
         policy = ScriptedTeacher(style) if style != "wandering" else Wanderer(turns)
         rollout = Rollout(make_environment, policy, keep_snapshots=False)
-        for trajectory in rollout.run(EpisodeSpec(task, derive_seed(style, seed, task.id)) for task in tasks):
-            turns += [step.completion.message for step in trajectory.steps]
+        specs = [EpisodeSpec(task, derive_seed(style, seed, task.id)) for task in tasks]
+        ended: dict[str, Trajectory] = {}
+        for trajectory in rollout.run(specs):
+            ended[trajectory.id] = trajectory
             watch.advance(1)
-            yield from _texts(trajectory)
+        # Not in the order in which they ended: that depends on threads, and the wanderer draws from these turns.
+        for spec in specs:
+            turns += [step.completion.message for step in ended[spec.id].steps]
+            yield from _texts(ended[spec.id])
 
 
 def _texts(trajectory: Trajectory) -> Iterator[str]:
