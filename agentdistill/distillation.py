@@ -120,9 +120,10 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
         UsageError: the configuration is at fault, or the folder belongs to another one.
         InfrastructureError: the machinery broke beyond its retries.
     """
+    environment = _load_environment(config)
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.resume(folder, config.model_dump(mode="json")))
-        run = Run(config, folder, store, watch, _make_environment(config, folder, stack))
+        run = Run(config, folder, store, watch, _share_backend(environment, folder, stack))
         tokenizer = run.make_tokenizer()
         base, clean = run.train_base(tokenizer)
         bank = run.freeze_bank(base)
@@ -147,7 +148,7 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.open(folder))
         config = RunConfig.model_validate(store.config)
-        run = Run(config, folder, store, watch, _make_environment(config, folder, stack))
+        run = Run(config, folder, store, watch, _share_backend(_load_environment(config), folder, stack))
         base = folder / "checkpoints" / "base-0"
         if checkpoint_facts(base) is None:
             raise ConfigError(f"the run in {folder} has no base student yet: let it finish first")
@@ -363,26 +364,40 @@ class Run:
         return self.make_environment()
 
 
-def _make_environment(config: RunConfig, folder: Path, stack: ExitStack) -> functools.partial[ToolEnvironment]:
-    """Makes bare environments that share one sandbox backend, whose snapshots live in the run's folder."""
-    make = load_environment(config.environment)
+def _load_environment(config: RunConfig) -> functools.partial[ToolEnvironment]:
+    """Makes bare environments of the configuration. One is made here: what is wrong is told before a run begins."""
+    make = functools.partial(load_environment(config.environment), **config.environment_options)
     try:
-        sandboxed = make(**config.environment_options).uses_sandbox
-    except TypeError as error:
+        make().close()
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"environment_options do not fit {config.environment}: {error}") from error
-    if not sandboxed:
-        return functools.partial(make, **config.environment_options)
+    return make
+
+
+def _share_backend(
+    make: functools.partial[ToolEnvironment], folder: Path, stack: ExitStack
+) -> functools.partial[ToolEnvironment]:
+    """Makes environments that share one sandbox backend, if they use any; its snapshots live in the run's folder."""
+    if not make().uses_sandbox:
+        return make
     from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
-    backend = BubblewrapBackend(folder / "sandbox", in_memory=config.in_memory_sandboxes)
+    backend = BubblewrapBackend(folder / "sandbox")
     stack.callback(backend.close)
-    return functools.partial(make, sandboxes=backend, **config.environment_options)
+    return functools.partial(make, sandboxes=backend)
 
 
 def _digest_of_weights(student: Path) -> str:
-    """SHA-256 over a model's weight files: tells one student from another of the same name."""
+    """SHA-256 over a model's weight files: tells one student from another of the same name.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    weights = sorted(student.glob("*.safetensors"))
+    if not weights:
+        raise ConfigError(f"no model can be loaded from {student}: there is no *.safetensors in it")
     found = hashlib.sha256()
-    for path in sorted(student.glob("*.safetensors")):
+    for path in weights:
         found.update(path.read_bytes())
     return found.hexdigest()
 

@@ -258,7 +258,7 @@ def write_toml(path: Path, settings: dict[str, Any]) -> None:
 
 def start(settings: Path, folder: Path) -> subprocess.Popen[bytes]:
     """The command in a session of its own, so that whatever it leaves behind can be found."""
-    command = [sys.executable, "-m", "agentdistill.cli", "run", str(settings), "--folder", str(folder)]
+    command = [str(Path(sys.executable).with_name("agentdistill")), "run", str(settings), "--folder", str(folder)]
     quiet = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, start_new_session=True, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

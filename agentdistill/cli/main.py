@@ -15,6 +15,9 @@ from agentdistill.cli import environments
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
+INTERRUPTED = 130
+WIDTH = 140
+"""Columns of what is printed into a pipe or a file, which have no width of their own."""
 DEMO = Path(__file__).with_name("demo.toml")
 
 app = typer.Typer(
@@ -58,7 +61,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result.model_dump(mode="json")))
     else:
-        Console().print(render_arms({name or student.name: result}, str(run_folder)))
+        _out().print(render_arms({name or student.name: result}, str(run_folder)))
 
 
 @app.command()
@@ -71,19 +74,24 @@ def report(run_folder: Path, as_json: Annotated[bool, typer.Option("--json")] = 
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json")))
     else:
-        Console().print(render(found))
+        _out().print(render(found))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        # Outside of its standalone mode typer returns an exit code where it would have exited, Ctrl-C's 130 too.
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            sys.exit(code)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except typer.Abort:
-        _stop(130, "stopped")
+        _stop(INTERRUPTED, "stopped")
     except KeyboardInterrupt:
-        _stop(130, "interrupted: what is finished is kept, and the same command again goes on from there")
+        _stop(INTERRUPTED, "interrupted: what is finished is kept, and the same command again goes on from there")
     except UsageError as error:
         _stop(2, str(error))
     except AgentDistillError as error:
@@ -101,7 +109,11 @@ def _run(config: Path, overrides: Sequence[str], folder: Path) -> None:
     console = Console(stderr=True)
     with ConsoleWatcher(console) as watch:
         found = distill(settings, folder, watch)
-    Console().print(render(found))
+    _out().print(render(found))
+
+
+def _out() -> Console:
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def _stop(code: int, line: str) -> None:

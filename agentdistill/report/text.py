@@ -25,7 +25,7 @@ def render(report: RunReport) -> RenderableType:
 def render_arms(arms: Mapping[str, ArmResult], title: str) -> Table:
     """One row an arm."""
     table = Table(title=title, title_justify="left")
-    table.add_column("arm", style="bold")
+    table.add_column("arm", style="bold", no_wrap=True)
     table.add_column("success on held-out tasks")
     table.add_column("recovery from frozen states")
     for name in ("teacher tokens", "student tokens", "steps", "tool errors"):
