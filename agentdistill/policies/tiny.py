@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -32,16 +32,22 @@ class TinyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    vocabulary: int = 1200
-    """Most tokens the tokenizer may have."""
-    hidden: int = 96
+    vocabulary: int = Field(default=1200, ge=len(SPECIAL) + 256)
+    """Most tokens the tokenizer may have; every byte and special token is one."""
+    hidden: int = Field(default=96, gt=0)
     """Width of the model."""
-    layers: int = 3
+    layers: int = Field(default=3, gt=0)
     """Number of transformer blocks."""
-    heads: int = 4
-    """Attention heads per block."""
-    context: int = 448
+    heads: int = Field(default=4, gt=0)
+    """Attention heads per block; twice as many must divide the width."""
+    context: int = Field(default=448, gt=0)
     """Longest conversation, in tokens."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TinyConfig:
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"hidden = {self.hidden} is no multiple of 2 x heads = {2 * self.heads}")
+        return self
 
 
 def make_tokenizer(texts: Iterable[str], config: TinyConfig) -> PreTrainedTokenizerFast:
