@@ -171,7 +171,8 @@ def run_stored(
     if not have.isdisjoint(wanted):
         stored = store.trajectories(stage, arm, round_number)
         # An episode whose machinery broke is tried again: a resumed run may meet better machinery.
-        found = {wanted[str(key)]: trace for key, trace in stored if str(key) in wanted and not trace.errored}
+        # Only if it is the same episode: one that another seed or another fork made is not passed off as this one.
+        found = {trace.id: trace for key, trace in stored if wanted.get(str(key)) == trace.id and not trace.errored}
         watch.advance(len(found) if count else 0)
     for trajectory in rollout.run([spec for spec in specs if spec.id not in found]):
         store.save_trajectory(keys[trajectory.id], trajectory)

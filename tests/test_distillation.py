@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -15,10 +16,14 @@ from typing import Any
 
 import pytest
 import torch
+from agentdistill_environments.depot import Depot
 from pydantic import ValidationError
 
+from agentdistill.collection import run_stored
 from agentdistill.distillation import RunConfig, RunReport, distill, evaluate_student, read_report
 from agentdistill.errors import ConfigError, StoreError, UnknownNameError
+from agentdistill.policies.scripted import ScriptedTeacher
+from agentdistill.rollout import EpisodeSpec, Rollout
 from agentdistill.store import RunStore
 
 torch.set_num_threads(1)
@@ -153,6 +158,17 @@ def test_another_configuration_does_not_get_into_a_folder(finished):
 def test_a_run_in_another_folder_is_the_same_run(finished, tmp_path):
     _, report = finished
     assert distill(config(), tmp_path / "again", Quiet()) == report
+
+
+def test_a_stored_episode_of_another_seed_is_not_passed_off_as_this_one(tmp_path):
+    (task,) = Depot().make_tasks("train", 1)
+    rollout = Rollout(Depot, ScriptedTeacher(), workers=1)
+    with RunStore.resume(tmp_path, {}) as store:
+        run = functools.partial(run_stored, store, rollout, "clean", "clean", 0, watch=Quiet())
+        first = run([EpisodeSpec(task, 1)])
+        assert run([EpisodeSpec(task, 1)]) == first
+        with pytest.raises(StoreError, match="saved already"):
+            run([EpisodeSpec(task, 2)])
 
 
 # ---- measuring somebody else -----------------------------------------------------------------------------------------
