@@ -24,7 +24,11 @@ TEMPLATE = (
     '<tool_call>{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}</tool_call>'
     "{% endfor %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-PIECES = r'\{"name": "\w+", "arguments": \{(?:"\w+": "?)?|(?:"?, )?"\w+": "?|"?\}\}|\w+|[^\w"]+|"'
+PIECES = (
+    r'\{"name": "\w+", "arguments": \{(?:"\w+": "?)?|(?:"?, )?"\w+": "?|"?\}\}|'  # the frame of a tool call
+    r"(?:def|return|for|if|else|in|from|import) |"  # words that always have a space behind them
+    r'\w+|\s?[<>=+*/-]+\s?|[\[\]]|\s?"|[^\w"\[\]<>=+*/-]+'  # words, operators, brackets and quotes, other punctuation
+)
 
 
 class TinyConfig(BaseModel):

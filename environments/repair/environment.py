@@ -117,16 +117,16 @@ class Repair(ToolEnvironment):
 
     @tool
     def open(self, path: str) -> str:
-        """Open a file and show it.
+        """Open a file and show its lines, numbered.
 
         Args:
             path: the file, such as src/cart.py
         """
         text = self._read(path)
         self.state.open = _clean(path)
-        if len(text) > _SHOWN:
-            text = text[:_SHOWN] + "\n(more)"
-        return text.rstrip("\n") or "(empty)"
+        lines = [f"{number} {line}" for number, line in enumerate(text.rstrip("\n").split("\n"), 1)]
+        shown = "\n".join(lines)
+        return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "\n(more)"
 
     @tool
     def search(self, text: str) -> str:
@@ -143,20 +143,26 @@ class Repair(ToolEnvironment):
         return "\n".join(found[:_MATCHES]) or "no match"
 
     @tool
-    def edit(self, old: str, new: str) -> str:
-        """Replace a text in the open file.
+    def edit(self, line: int, old: str, new: str) -> str:
+        """Replace a text in one line of the open file.
 
         Args:
-            old: a text that occurs exactly once
-            new: what to put in its place
+            line: the line's number
+            old: a text that occurs exactly once in this line; empty only if the line is
+            new: what to put in its place, without a line break
         """
         if not self.state.open:
             raise ToolError("no file is open")
-        text = self._read(self.state.open)
-        times = text.count(old)
+        lines = self._read(self.state.open).split("\n")
+        if not 1 <= line <= len(lines):
+            raise ToolError(f"there is no line {line}")
+        times = lines[line - 1].count(old) if old or lines[line - 1] else 1
         if times != 1:
-            raise ToolError(f"text occurs {times} times" if times else "text not found")
-        changed = text.replace(old, new)
+            raise ToolError(f"text occurs {times} times in line {line}" if times else f"text not found in line {line}")
+        if "\n" in new:
+            raise ToolError("a line cannot be split")
+        lines[line - 1] = lines[line - 1].replace(old, new, 1)
+        changed = "\n".join(lines)
         if len(changed) > _LONGEST:
             raise ToolError("the file would be too long")
         try:

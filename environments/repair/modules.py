@@ -12,11 +12,23 @@ from __future__ import annotations
 import functools
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentdistill.records import derive_seed
 
 from .bugs import Site, read_site
+
+NAMES: tuple[tuple[str, ...], ...] = (
+    ("names", "words", "scores", "prices", "costs", "days", "marks", "sizes", "items", "notes"),
+    ("name", "word", "code", "text", "label", "tag", "key", "user"),
+    ("paid", "late", "ready", "full", "done", "sound", "fresh", "closed"),
+    tuple(
+        "price count total fee limit stock least rest points goal bonus share level hours rate cost best weight speed "
+        "width height score".split()
+    ),
+)
+"""What parameters and variables can be called: lists, texts, truths and numbers. A name stands for one of its kind."""
 
 _SOURCES = """
 # cart
@@ -261,6 +273,9 @@ _FLAGS = {"paid", "ready", "late", "full"}
 _TEXTS = (" aB", " kO", " xY", " Le", " oM ", " rU")
 
 
+_WORD = re.compile(r"(?<![.\w])[a-z]+\b(?!\()")
+
+
 @dataclass(frozen=True)
 class Module:
     """One module: `pieces` of text with a site between each two, and the calls that try its functions out."""
@@ -285,6 +300,16 @@ class Module:
         """The text with these tokens at the sites."""
         between = (*tokens, "")
         return "".join(piece + token for piece, token in zip(self.pieces, between, strict=True))
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Names of parameters and variables, in the order they occur."""
+        known = {name for kind in NAMES for name in kind}
+        return tuple(dict.fromkeys(w for w in _WORD.findall(self.source(self.usual)) if w in known))
+
+    def renamed(self, tokens: tuple[str, ...], names: Mapping[str, str]) -> str:
+        """The source with these tokens, its parameters and variables called otherwise."""
+        return _WORD.sub(lambda word: names.get(word.group(), word.group()), self.source(tokens))
 
     def with_tokens(self, changed: dict[int, str]) -> tuple[str, ...]:
         """The usual tokens, but `changed` at some sites."""

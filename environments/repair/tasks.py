@@ -21,8 +21,8 @@ from agentdistill.errors import UsageError
 from agentdistill.records import Task, derive_seed
 
 from .bugs import FAMILY_NAMES
-from .edits import quotes
-from .modules import MODULES, Module, function_of, results
+from .edits import edits
+from .modules import MODULES, NAMES, Module, function_of, results
 
 ENVIRONMENT = "agentdistill/Repair-v0"
 FOLDERS = ("core", "lib", "util", "base")
@@ -209,12 +209,13 @@ def draw_task(rng: random.Random, split: str, gap: float, name: str = "") -> Tas
     visible, hidden = calls
     path = _place(rng, module.name, gap)
     others = rng.sample([other for other in MODULES if other is not module], rng.choice((2, 3)))
-    solution = {path: module.source(module.with_tokens({bug.site: bug.right for bug in bugs}))}
-    broken = module.source(module.with_tokens({bug.site: bug.wrong for bug in bugs}))
+    names = _names(rng, module)
+    solution = {path: module.renamed(module.with_tokens({bug.site: bug.right for bug in bugs}), names)}
+    broken = module.renamed(module.with_tokens({bug.site: bug.wrong for bug in bugs}), names)
     judged = [(path, module.calls[i], expected[i]) for i in hidden]
     for other in others:
         where = _place(rng, other.name, gap)
-        solution[where] = other.source(other.usual)
+        solution[where] = other.renamed(other.usual, _names(rng, other))
         judged += [(where, call, value) for call, value in _sample_of(other)]
     files = {**solution, path: broken}
     leftover = ""
@@ -234,8 +235,8 @@ def draw_task(rng: random.Random, split: str, gap: float, name: str = "") -> Tas
         leftover=leftover,
         hidden=tuple(judged),
     )
-    suspects = quotes(broken, solution[path])
-    instruction = _issue(module, module.calls[shown], given[shown], expected[shown], suspects, leftover)
+    suspects = [f'{module.name}:{edit.line} "{edit.old}"' for edit in edits(broken, solution[path])]
+    instruction = _issue(suspects, module.calls[shown], given[shown], expected[shown], leftover)
     data = cast("dict[str, JsonValue]", package.model_dump(mode="json"))
     task = Task(id=name, environment=ENVIRONMENT, instruction=instruction, data=data, split=split)
     return task if name else task.model_copy(update={"id": f"repair-{task.content_hash[:12]}"})
@@ -290,6 +291,16 @@ def _sample_of(module: Module) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _names(rng: random.Random, module: Module) -> dict[str, str]:
+    """What a task calls the parameters and variables of a module: code must be read, it cannot be known by heart."""
+    own = module.identifiers
+    renamed: dict[str, str] = {}
+    for kind in NAMES:
+        here = [name for name in own if name in kind]
+        renamed.update(zip(here, rng.sample(kind, len(here)), strict=True))
+    return renamed
+
+
 def _place(rng: random.Random, module: str, gap: float) -> str:
     """Where a module lives: by the convention directly under ``src``, by the dial somewhere else."""
     if rng.random() < dial(gap, 0.42, 0.8):
@@ -305,7 +316,8 @@ def _tests(path: str, cases: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _issue(module: Module, call: str, given: str, expected: str, suspects: Sequence[str], leftover: str) -> str:
+def _issue(suspects: Sequence[str], call: str, given: str, expected: str, leftover: str) -> str:
+    """What is reported, as a linter would put it: where it looks wrong, and what came out wrong."""
     did = f"raised {given[1:]}" if given.startswith("!") else f"gave {given}"
-    text = f"{function_of(call)} in {module.name}: {call} {did}, not {expected}. Check {' and '.join(suspects)}."
+    text = f"{', '.join(suspects)}: {call} {did}, not {expected}."
     return f"{text} Delete {leftover} too." if leftover else text

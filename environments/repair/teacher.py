@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from agentdistill.records import Message, ToolCall
 
-from .edits import first_edit
+from .edits import edits
 from .tasks import Package
 
 
@@ -30,8 +30,11 @@ class Situation:
 
     @property
     def lost(self) -> bool:
-        """True if a file that must be there is gone: no tool creates files."""
-        return any(path not in self.files for path in self.package.solution)
+        """True if a file that must be there is gone or has other lines: no tool makes files or lines."""
+        return any(
+            path not in self.files or self.files[path].count("\n") != text.count("\n")
+            for path, text in self.package.solution.items()
+        )
 
     @property
     def damaged(self) -> list[str]:
@@ -46,14 +49,15 @@ class Situation:
 
     @property
     def cost(self) -> int | None:
-        """The fewest steps that win: open each damaged file, one edit for each, delete, submit; None if lost.
+        """The fewest steps that win: open each damaged file, an edit for each wrong line, delete, submit; None if lost.
 
         An upper bound where a text differs from the solution and yet does the same.
         """
         if self.lost:
             return None
         opens = sum(path != self.open for path in self.damaged)
-        return opens + len(self.damaged) + self.leftover + 1
+        wrong = sum(len(edits(self.files[path], self.package.solution[path])) for path in self.damaged)
+        return opens + wrong + self.leftover + 1
 
 
 def next_call(situation: Situation, messages: Sequence[Message], style: str) -> Message:
@@ -72,8 +76,8 @@ def _choose(situation: Situation, messages: Sequence[Message], style: str) -> tu
         path = situation.damaged[0]
         if path != situation.open:
             return _find(situation, path, messages, style) if spare > 0 else ("open", {"path": path})
-        old, new = first_edit(situation.files[path], situation.package.solution[path], spare)
-        return "edit", {"old": old, "new": new}
+        edit = edits(situation.files[path], situation.package.solution[path])[0]
+        return "edit", {"line": edit.line, "old": edit.old, "new": edit.new}
     if situation.leftover:
         return "delete", {"path": situation.package.leftover}
     if situation.tests == "unknown" and spare > 0:
