@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from agentdistill_environments.depot import Depot
+from agentdistill_environments.repair import Repair
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agentdistill.chat import Renderer
@@ -32,6 +33,17 @@ SMALL = TinyConfig(vocabulary=500, hidden=32, layers=2, heads=2, context=640)
 def call(name: str, **arguments: Any) -> Message:
     """An assistant turn with one call."""
     return Message(role="assistant", tool_calls=(ToolCall(id="call_0_0", name=name, arguments=arguments),))
+
+
+def spoiling_edit(task: Task) -> Message:
+    """On Repair: an edit of the open module that goes through and breaks it."""
+    head = f"def {task.data['function']}("
+    text = str(task.data["files"][str(task.data["path"])])  # type: ignore[index, call-overload]
+    arguments: dict[str, Any] = {"old": head, "new": "def renamed("}
+    (edit,) = (spec for spec in Repair().tools if spec.name == "edit")
+    if "line" in edit.parameters["properties"]:  # type: ignore[operator]
+        arguments["line"] = next(number for number, line in enumerate(text.split("\n"), 1) if head in line)
+    return call("edit", **arguments)
 
 
 def run_all(rollout: Rollout, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:

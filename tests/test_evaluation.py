@@ -11,7 +11,7 @@ from agentdistill_environments.depot import ITEMS, Depot
 from agentdistill_environments.repair import Repair
 from hypothesis import given
 from hypothesis import strategies as st
-from students import call, clean_traces, depot_student, play, run_all, specs_of
+from students import call, clean_traces, depot_student, play, run_all, specs_of, spoiling_edit
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.evaluation import first_mistake, freeze_bank, rate_of, success_rate
@@ -68,6 +68,11 @@ def done(make: Callable[[], ToolEnvironment], task: Task, *turns: Message) -> Tr
     )
     (trace,) = run_all(Rollout(make, policy, workers=1), specs_of([task]))
     return trace
+
+
+def with_arguments(message: Message, **changes: str) -> Message:
+    (said,) = message.tool_calls
+    return message.model_copy(update={"tool_calls": (said.model_copy(update={"arguments": said.arguments | changes}),)})
 
 
 go_a, take_bolt, go_dock = call("go", place="A"), call("take", item="bolt"), call("go", place="dock")
@@ -137,12 +142,12 @@ def test_on_repair_the_first_mistake_is_where_it_plainly_is(backend, mistake):
     maker = make()
     (task,) = maker.make_tasks("train", 1)
     maker.close()
-    path, function = str(task.data["path"]), task.data["function"]
+    path = str(task.data["path"])
     opened = call("open", path=path)
     turns, lost = {
         "missing path": ((call("open", path="src/none.py"),), False),
-        "failed edit": ((opened, call("edit", old="no such text", new="x")), False),
-        "wrong edit": ((opened, call("edit", old=f"def {function}(", new="def renamed(")), False),
+        "failed edit": ((opened, with_arguments(spoiling_edit(task), old="no such text")), False),
+        "wrong edit": ((opened, spoiling_edit(task)), False),
         "early submit": ((opened, call("submit")), True),
         "delete": ((opened, call("delete", path=path)), True),
         "idle text": ((opened, Message(role="assistant", content="done")), False),
@@ -152,6 +157,8 @@ def test_on_repair_the_first_mistake_is_where_it_plainly_is(backend, mistake):
     found, truth = first_mistake(trace, environment)
     environment.close()
     assert found == len(turns)
+    if mistake == "wrong edit":
+        assert [outcome.status for outcome in trace.steps[1].outcomes] == ["ok"]
     assert truth is not None
     assert (truth.cost is None) == lost
 
@@ -172,7 +179,7 @@ def test_on_repair_looking_around_is_no_mistake(backend, looking):
         "list": call("list"),
         "search": call("search", text=function),
     }[looking]
-    wrong = call("edit", old=f"def {function}(", new="def renamed(")
+    wrong = spoiling_edit(task)
     trace = done(make, task, look, call("open", path=path), wrong, *[call("list")] * 12)
     environment = make()
     found, _ = first_mistake(trace, environment)

@@ -142,7 +142,9 @@ def depot_run(detector: str, limit: int) -> tuple[Watched, list[Trajectory], lis
     return watched, failures, climbs
 
 
-@pytest.mark.parametrize(("detector", "limit"), [("error", 64), ("random", 64), ("either", 7)])
+@pytest.mark.parametrize(
+    ("detector", "limit"), [("error", 64), pytest.param("random", 64, marks=pytest.mark.slow), ("either", 7)]
+)
 def test_on_depot_the_trainer_feeds_the_prefix_the_student_was_fed(detector, limit):
     watched, failures, climbs = depot_run(detector, limit)
     check_tokens(watched, climbs, 4000)

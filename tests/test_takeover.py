@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from agentdistill_environments.depot import Depot
 from agentdistill_environments.repair import Repair
-from students import call, depot_student, diverging, play, run_all, specs_of
+from students import call, depot_student, diverging, play, run_all, specs_of, spoiling_edit
 
 from agentdistill.divergence import RandomStep
 from agentdistill.environment import ToolEnvironment
@@ -81,12 +81,12 @@ def test_on_repair_the_teacher_starts_in_the_students_files_and_conversation(bac
     maker = make()
     (task,) = maker.make_tasks("train", 1)
     maker.close()
-    path, function = str(task.data["path"]), task.data["function"]
+    path = str(task.data["path"])
     mess = [
         call("open", path="no/such/file.py"),
         call("list"),
         call("open", path=path),
-        call("edit", old=f"def {function}(", new="def renamed("),
+        spoiling_edit(task),
         call("open", path="tests/../" + path),
         call("test"),
         call("submit"),
