@@ -2,51 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agentdistill.environment import ToolEnvironment, Truth
-from agentdistill.records import Divergence, Record, Trajectory, derive_seed, digest_of
+from agentdistill.records import Divergence, Trajectory, derive_seed, digest_of
+from agentdistill.results import Rate, rate_of
 from agentdistill.rollout import EpisodeSpec
-
-
-class Rate(Record):
-    """A share with its 95 % Wilson interval; all in [0, 1]. `n` counts episodes that were judged."""
-
-    rate: float
-    low: float
-    high: float
-    n: int
-
-
-class ArmResult(Record):
-    """What one arm came to. Tokens are output tokens; errored episodes are in no rate."""
-
-    success: Rate
-    recovery: Rate
-    teacher_tokens: int
-    teacher_input_tokens: int
-    student_tokens: int
-    optimiser_steps: int
-    tool_errors: float
-    """Calls that did not go through, per success episode."""
-    steps: float
-    """Turns per success episode."""
-    errored: int
-
-
-def rate_of(passed: int, n: int) -> Rate:
-    """Wilson's score interval at 95 % (Wilson 1927); the whole of [0, 1] where nothing was judged."""
-    if n == 0:
-        return Rate(rate=0.0, low=0.0, high=1.0, n=0)
-    z = 1.959963984540054
-    share = passed / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    # At the ends the formula gives 0 and 1 up to rounding, and the interval must hold the rate.
-    return Rate(rate=share, low=min(low, share), high=max(high, share), n=n)
 
 
 def success_rate(trajectories: Iterable[Trajectory]) -> Rate:

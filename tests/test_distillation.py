@@ -20,10 +20,12 @@ from agentdistill_environments.depot import Depot
 from pydantic import ValidationError
 
 from agentdistill.collection import run_stored
-from agentdistill.distillation import RunConfig, RunReport, distill, evaluate_student, read_report
+from agentdistill.distillation import distill, evaluate_student
 from agentdistill.errors import ConfigError, StoreError, UnknownNameError
 from agentdistill.policies.scripted import ScriptedTeacher
+from agentdistill.results import RunReport, read_report
 from agentdistill.rollout import EpisodeSpec, Rollout
+from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
 
 torch.set_num_threads(1)

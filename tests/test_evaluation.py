@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from students import call, clean_traces, depot_student, play, run_all, specs_of, spoiling_edit
 
 from agentdistill.environment import ToolEnvironment
-from agentdistill.evaluation import first_mistake, freeze_bank, rate_of, success_rate
+from agentdistill.evaluation import first_mistake, freeze_bank, success_rate
 from agentdistill.policies.scripted import ScriptedPolicy, ScriptedTeacher
 from agentdistill.records import Message, Task, Trajectory
+from agentdistill.results import rate_of
 from agentdistill.rollout import Rollout
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 

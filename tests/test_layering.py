@@ -15,10 +15,12 @@ ENVIRONMENTS = "agentdistill_environments"
 FLOORS = [
     {"errors", "records", "redaction"},
     {"tools", "chat", "sandbox", "store", "config"},
-    {"environment", "policies", "formats"},
+    {"environment", "policies", "formats", "results"},
     {"rollout", "divergence", "losses", "loading", "playback"},
     {"takeover", "teaching", "segments"},
     {"training", "evaluation", "collection", "transcripts"},
+    {"settings"},
+    {"stages"},
     {"distillation"},
     {"report", "testing"},
     {"cli"},  # the front door: shows reports and runs the shipped checks

@@ -67,8 +67,8 @@ def evaluate(
 @app.command()
 def report(run_folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Print what a run came to."""
-    from agentdistill.distillation import read_report
     from agentdistill.report.text import render
+    from agentdistill.results import read_report
 
     found = read_report(run_folder)
     if as_json:
@@ -102,8 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(config: Path, overrides: Sequence[str], folder: Path) -> None:
     from agentdistill.config import read_config
-    from agentdistill.distillation import RunConfig, distill
+    from agentdistill.distillation import distill
     from agentdistill.report.text import render
+    from agentdistill.settings import RunConfig
 
     settings = read_config(config, overrides, RunConfig)
     console = Console(stderr=True)

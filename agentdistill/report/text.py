@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agentdistill.distillation import RunReport
-from agentdistill.evaluation import ArmResult, Rate
+from agentdistill.results import ArmResult, Rate, RunReport
 
 _BAR = 24
 

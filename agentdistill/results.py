@@ -1,0 +1,79 @@
+"""What a run came to: rates with their intervals, arms side by side, and where to read them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue
+
+from agentdistill.errors import StoreError
+from agentdistill.records import Record
+from agentdistill.store import RunStore
+
+
+class Rate(Record):
+    """A share with its 95 % Wilson interval; all in [0, 1]. `n` counts episodes that were judged."""
+
+    rate: float
+    low: float
+    high: float
+    n: int
+
+
+class ArmResult(Record):
+    """What one arm came to. Tokens are output tokens; errored episodes are in no rate."""
+
+    success: Rate
+    recovery: Rate
+    teacher_tokens: int
+    teacher_input_tokens: int
+    student_tokens: int
+    optimiser_steps: int
+    tool_errors: float
+    """Calls that did not go through, per success episode."""
+    steps: float
+    """Turns per success episode."""
+    errored: int
+
+
+def rate_of(passed: int, n: int) -> Rate:
+    """Wilson's score interval at 95 % (Wilson 1927); the whole of [0, 1] where nothing was judged."""
+    if n == 0:
+        return Rate(rate=0.0, low=0.0, high=1.0, n=0)
+    z = 1.959963984540054
+    share = passed / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the formula gives 0 and 1 up to rounding, and the interval must hold the rate.
+    return Rate(rate=share, low=min(low, share), high=max(high, share), n=n)
+
+
+class RunReport(Record):
+    """What a run came to."""
+
+    environment: str
+    options: dict[str, JsonValue]
+    seed: int
+    bank_states: int
+    bank_fatal: int
+    bank_unseen: int
+    bank_digest: str
+    arms: dict[str, ArmResult]
+    refused: dict[str, dict[str, int]]
+    tokens: Literal["exact", "inferred"] = "exact"
+
+
+def read_report(folder: Path) -> RunReport:
+    """What the run in `folder` came to.
+
+    Raises:
+        StoreError: the folder holds no run, or one that is not finished.
+    """
+    with RunStore.read(folder) as store:
+        found = store.result("report")
+    if found is None:
+        raise StoreError(f"the run in {folder} is not finished: the command that began it goes on where it stopped")
+    return RunReport.model_validate(found)

@@ -1,0 +1,73 @@
+"""All settings of a run, in one model that a TOML file fills."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+
+from agentdistill.divergence import detector
+from agentdistill.policies.local import Sampling
+from agentdistill.policies.tiny import TinyConfig
+from agentdistill.training import TrainingConfig
+
+Arm = Literal["clean", "clean-explore", "recovery"]
+REPLAY: dict[Arm, float] = {"clean": 0.5, "clean-explore": 0.0, "recovery": 0.5}
+
+
+class EvaluationConfig(BaseModel):
+    """What every arm is measured on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: int = Field(default=300, gt=0)
+    """Held-out tasks; the base student's failures on them make the bank."""
+    seed: int = 0
+    """Decides the held-out tasks and the luck met in them: the same for every arm, and for every seed of a run."""
+
+
+class RunConfig(BaseModel):
+    """One run of the loop."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    environment: str
+    """Which one: `repair`, `agentdistill/Repair-v0`, `module:Class` or `file.py:Class`."""
+    environment_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Handed to the environment's constructor, `gap` for one."""
+    seed: int = 0
+    """Decides everything but the evaluation tasks."""
+    student: TinyConfig = TinyConfig()
+    sampling: Sampling = Sampling()
+    base_tokens: int = Field(default=30_000, gt=0)
+    """Teacher tokens of clean traces that the base student learns from; charged to every arm."""
+    base_training: TrainingConfig = TrainingConfig()
+    budget_tokens: int = Field(default=20_000, gt=0)
+    """Teacher tokens that each arm may spend beyond the base, over all its rounds."""
+    rounds: int = Field(default=1, gt=0)
+    """How often: sample, take over, train, again with the student that came of it."""
+    training: TrainingConfig = TrainingConfig()
+    """Per arm; its steps are divided among the rounds."""
+    arms: tuple[Arm, ...] = ("clean", "clean-explore", "recovery")
+    replay: dict[Arm, Annotated[float, Field(ge=0, le=1)]] = REPLAY
+    """Share of each step's supervised tokens drawn from the base's clean traces; the rest is what the arm bought."""
+    detectors: tuple[str, ...] = ("first_tool_error", "failing_visible_test", "loop")
+    """The earliest of these is the point of divergence."""
+    most_student_episodes: int = Field(default=20_000, gt=0)
+    """Per round of the recovery arm, in case the student fails too seldom to spend the budget."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    live: int = Field(default=256, gt=0)
+    """Most episodes in flight."""
+    in_memory_sandboxes: bool = False
+    """Keep live workspaces in /dev/shm: about twice as fast where worlds are small; snapshots stay on disk."""
+
+    @field_validator("replay")
+    @classmethod
+    def _fill_in(cls, shares: dict[Arm, float]) -> dict[Arm, float]:
+        return REPLAY | shares  # `--set replay.clean=0.3` says nothing of the other arms
+
+    @field_validator("detectors")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        detector(names)  # a wrong name is told now, not when the base student has been trained
+        return names
