@@ -2,7 +2,8 @@
 
 A bug of a family replaces one token by another of the same family. Given only the wrong token, several others could
 be right: what the issue reports and what the visible tests say decides. At dial 0 the wrong token alone decides,
-because every token then has one fixed partner (`partner`).
+because every token then has one fixed partner (`partner`); only for a wrong name it takes a look at the lines around,
+since names differ from task to task.
 """
 
 from __future__ import annotations

@@ -19,12 +19,13 @@ from agentdistill.records import Message, Task, Verdict
 from agentdistill.sandbox import Sandbox, SandboxBackend
 from agentdistill.tools import tool
 
+from .edits import occurrences
 from .judge import judge, run_visible_tests
 from .tasks import Package, draw_task, make_tasks
 from .teacher import Situation, next_call
 
 _PATH = re.compile(r"[\x20-\x7e]{1,200}")
-_SHOWN, _LONGEST, _SEARCHED, _MATCHES, _LINE = 2000, 20_000, 100, 6, 120
+_SHOWN, _LONGEST, _WIDEST, _SEARCHED, _MATCHES, _LINE = 2000, 80_000, 2000, 100, 6, 120
 
 
 @dataclass
@@ -39,13 +40,18 @@ class Workbench:
 class Repair(ToolEnvironment):
     """Repair a small Python package: real files, a real interpreter, hidden calls as the judge.
 
-    What makes a student err here, all of it grown by the dial `gap` from 0 (nothing but too little training) to 1:
+    The issue points at the wrong lines as a linter does, and says what one call gave and should have given. `open`
+    shows a file with its lines numbered, `edit` replaces a text within one of them; names differ from task to task.
+
+    What makes a student err here, grown by the dial `gap` from 0 (nothing but too little training) to 1:
 
     - *What the teacher knows and the student does not*: the module of the issue lives under ``src`` by convention, but
       at gap 0.5 two in five live elsewhere. The student can look (`list`, `search`).
     - *Weakness*: several tokens could be right in place of the wrong one. The numbers in the issue and in the tests
-      say which, for who can calculate. There may be a second bug that the issue does not mention.
-    - *No way back*: `submit` and `delete` cannot be undone, no tool creates a file, and there are 12 steps.
+      say which, for who can calculate. There may be a second bug, which the issue only points at, and a leftover file
+      to delete.
+    - *No way back*, at any gap: `submit` and `delete` cannot be undone, no tool creates a file or a line, and there are
+      12 steps.
 
     Args:
         gap: the dial, in [0, 1]; 0.5 unless given.
@@ -156,17 +162,18 @@ class Repair(ToolEnvironment):
         lines = self._read(self.state.open).split("\n")
         if not 1 <= line <= len(lines):
             raise ToolError(f"there is no line {line}")
-        times = lines[line - 1].count(old) if old or lines[line - 1] else 1
+        if lines[line - 1] and not old:
+            raise ToolError(f"line {line} is not empty: say which text to replace")
+        times = occurrences(lines[line - 1], old)
         if times != 1:
             raise ToolError(f"text occurs {times} times in line {line}" if times else f"text not found in line {line}")
         if "\n" in new:
             raise ToolError("a line cannot be split")
         lines[line - 1] = lines[line - 1].replace(old, new, 1)
-        changed = "\n".join(lines)
-        if len(changed) > _LONGEST:
-            raise ToolError("the file would be too long")
+        if len(lines[line - 1]) > _WIDEST:  # of the line, not the file: however full that is, a line can be put right
+            raise ToolError(f"line {line} would be too long")
         try:
-            content = changed.encode()
+            content = "\n".join(lines).encode()
         except UnicodeEncodeError:
             raise ToolError("not valid Unicode") from None
         self._sandbox.write_file(self.state.open, content)
@@ -233,12 +240,15 @@ class Repair(ToolEnvironment):
             return Verdict(passed=False, score=0.0, detail="a module is gone")
         except SandboxError as error:
             raise VerifierError(f"the sandbox broke before its files could be judged: {error}") from error
-        if any(len(content) > 4 * _LONGEST for content in modules.values()):
+        if any(len(content) > _LONGEST for content in modules.values()):
             return Verdict(passed=False, score=0.0, detail="a module is too long")
         return judge(self.package, modules, self.backend)
 
     def truth(self) -> Truth:
-        """The fewest steps that still win; an upper bound where a changed text does the same as the solution."""
+        """The fewest steps that still win; an upper bound where a changed text does the same as the solution.
+
+        A module whose number of lines was changed, which only code run by the tests can do, counts as lost.
+        """
         return Truth(cost=None if self.state.submitted else self._situation().cost)
 
     def teach(self, messages: tuple[Message, ...], style: str) -> Message:
@@ -277,7 +287,9 @@ class Repair(ToolEnvironment):
 
     def _situation(self) -> Situation:
         package = self.package
-        texts = self._texts(path for path in (*package.solution, package.leftover) if path)
+        texts = self._texts(package.solution)
+        if package.leftover and package.leftover in self._sandbox.list_files():
+            texts[package.leftover] = ""
         return Situation(package, texts, self.state.open, self.state.tests, self.remaining)
 
 

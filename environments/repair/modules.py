@@ -3,8 +3,9 @@
 Braces mark the sites of possible bugs around the usual token; ``{total|price|count}`` lists the names that could be
 confused, the usual one first. All modules share one small vocabulary and the same turns of phrase (``price * count``,
 ``total + fee``), so that a phrase learnt in one module is known in another: a held-out combination of module and
-family asks for that. Every function's name stands in its ``def`` line and nowhere else, so that a search for it finds
-one line. No combination of tokens loops without end.
+family asks for that. Each task renames parameters and variables within their kind (`NAMES`, `Module.renamed`); the
+calls pass arguments by place, so what a module does stays the same. Every function's name stands in its ``def`` line
+and nowhere else, so that a search for it finds one line. No combination of tokens loops without end.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ NAMES: tuple[tuple[str, ...], ...] = (
     ("names", "words", "scores", "prices", "costs", "days", "marks", "sizes", "items", "notes"),
     ("name", "word", "code", "text", "label", "tag", "key", "user"),
     ("paid", "late", "ready", "full", "done", "sound", "fresh", "closed"),
-    tuple(
-        "price count total fee limit stock least rest points goal bonus share level hours rate cost best weight speed "
-        "width height score".split()
+    (
+        *("price", "count", "total", "fee", "limit", "stock", "least", "rest", "points", "goal", "bonus"),
+        *("share", "level", "hours", "rate", "cost", "best", "weight", "speed", "width", "height", "score"),
     ),
 )
 """What parameters and variables can be called: lists, texts, truths and numbers. A name stands for one of its kind."""
@@ -271,9 +272,8 @@ _LISTS = {"scores", "prices", "costs", "days"}
 _STRINGS = {"name", "code", "text", "word"}
 _FLAGS = {"paid", "ready", "late", "full"}
 _TEXTS = (" aB", " kO", " xY", " Le", " oM ", " rU")
-
-
 _WORD = re.compile(r"(?<![.\w])[a-z]+\b(?!\()")
+"""A word that is neither called nor an attribute."""
 
 
 @dataclass(frozen=True)

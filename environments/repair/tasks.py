@@ -1,4 +1,8 @@
-"""Seeded tasks: a package with bugs, visible tests that give the bugs away, hidden calls that judge.
+"""Seeded tasks: a package with bugs, an issue and visible tests that give them away, hidden calls that judge.
+
+The issue reads like a linter's: for every wrong line the module, the number and the text to replace, then one call with
+what it gave and what it should have given. It says neither where the module lives nor what belongs in the line, and
+what parameters and variables are called is drawn for each task, so the code has to be read.
 
 Each bug has a right token drawn for this task, its house rule (at dial 0 always the usual one), and a wrong token that
 stands there instead. Every other token of the site fails a visible test and a hidden call: that is checked here by

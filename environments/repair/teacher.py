@@ -1,8 +1,8 @@
 """The scripted teacher: from any state to the repaired package, in the words of a competent agent.
 
-It knows the solution. What it does is what an agent does who has understood the issue: find the file, open it, change
-the few words that are wrong, delete the leftover, run the tests, submit. With little budget left it skips what is not
-needed.
+It knows the solution. What it does is what an agent does who has understood the issue: find the file, open it, put one
+wrong line after the other right, delete the leftover, run the tests, submit. With little budget left it skips what is
+not needed; where nothing can be won any more it submits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Situation:
 
     @property
     def lost(self) -> bool:
-        """True if a file that must be there is gone or has other lines: no tool makes files or lines."""
+        """True if a file that must be there is gone, or has more or fewer lines: no tool makes files or lines.
+
+        Only code run by the tests can change the number of lines; such a file counts as lost whatever it does.
+        """
         return any(
             path not in self.files or self.files[path].count("\n") != text.count("\n")
             for path, text in self.package.solution.items()
