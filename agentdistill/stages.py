@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +40,7 @@ class Run:
     store: RunStore
     watch: Watcher
     make_environment: functools.partial[ToolEnvironment]
+    _evaluated: dict[str, list[Trajectory]] = field(default_factory=dict, init=False)
 
     def make_tokenizer(self) -> PreTrainedTokenizerFast:
         """The student's tokenizer, from transcripts of the environment."""
@@ -213,6 +214,8 @@ class Run:
 
     def _evaluate_success(self, arm: str, student: Path) -> list[Trajectory]:
         """The held-out episodes of an arm; the base's keep their snapshots, for the bank."""
+        if arm in self._evaluated:
+            return self._evaluated[arm]
         tasks = self._held_out()
         specs = [EpisodeSpec(task, derive_seed("evaluation", self.config.evaluation.seed, task.id)) for task in tasks]
         self.watch.begin(f"{arm}: {len(specs)} held-out tasks", len(specs))
@@ -220,6 +223,7 @@ class Run:
         traces = run_stored(self.store, rollout, "evaluation", arm, 0, specs, self.watch, count=True)
         passed = sum(trace.succeeded for trace in traces)
         self.watch.end(f"{rate_of(passed, len(traces)).rate:.1%}")
+        self._evaluated[arm] = traces
         return traces
 
     def _rollout(self, student: Path, *, keep_snapshots: bool) -> Rollout:

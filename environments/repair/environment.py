@@ -136,15 +136,16 @@ class Repair(ToolEnvironment):
 
     @tool
     def search(self, text: str) -> str:
-        """Search the modules for a text.
+        """Search the modules, their names and what is in them, for a text.
 
         Args:
             text: what to look for
         """
         if not text:
             raise ToolError("nothing to search for")
-        found = []
-        for path, content in sorted(self._modules().items()):
+        modules = sorted(self._modules().items())
+        found = [path for path, _ in modules if text in path]
+        for path, content in modules:
             found += [f"{path}: {line.strip()[:_LINE]}" for line in content.splitlines() if text in line]
         return "\n".join(found[:_MATCHES]) or "no match"
 

@@ -102,7 +102,7 @@ def _find(situation: Situation, path: str, messages: Sequence[Message], style: s
             if any(line.split(": ", 1)[0] == path for line in answer.splitlines()):
                 look = False
     if look and path == situation.package.path and "search" not in looked:
-        return "search", {"text": situation.package.function}
+        return "search", {"text": situation.package.module}
     if look and "list" not in looked:
         return "list", {}
     return "open", {"path": path}
