@@ -35,6 +35,22 @@ class FirstToolError:
         return None
 
 
+class LastingToolError:
+    """The first call that did not go through and whose tool never went through later: nothing mended it."""
+
+    def __call__(self, trajectory: Trajectory) -> Divergence | None:
+        """The step of the first failed call after which its tool has no success."""
+        mended: set[str] = set()
+        found = None
+        for number in reversed(range(1, len(trajectory.steps) + 1)):
+            for outcome in reversed(trajectory.steps[number - 1].outcomes):
+                if outcome.status == "ok":
+                    mended.add(outcome.tool)
+                elif outcome.tool not in mended and number in _open_steps(trajectory):
+                    found = _found(self, trajectory, number, f"lasting tool error: {outcome.status}", outcome.text)
+        return found
+
+
 class FailingVisibleTest:
     """The first run of the visible tests that fails: signal ``tests_failed`` above 0."""
 
@@ -100,6 +116,7 @@ def detector(names: Sequence[str], seed: int = 0) -> Detector:
     """
     known: dict[str, Detector] = {
         "first_tool_error": FirstToolError(),
+        "lasting_tool_error": LastingToolError(),
         "failing_visible_test": FailingVisibleTest(),
         "loop": Loop(),
         "random": RandomStep(seed),

@@ -13,6 +13,7 @@ from agentdistill.divergence import (
     Earliest,
     FailingVisibleTest,
     FirstToolError,
+    LastingToolError,
     Loop,
     RandomStep,
     detector,
@@ -159,3 +160,14 @@ def test_detectors_see_in_real_runs_what_they_claim():
         error = FirstToolError()(run)
         if error is not None:
             assert all(o.status == "ok" for each in run.steps[: error.step - 1] for o in each.outcomes)
+
+
+def test_a_tool_error_that_was_mended_later_is_no_lasting_one() -> None:
+    mended = [step("failed"), step(), step()]
+    assert found(FirstToolError(), *mended) == 1
+    assert found(LastingToolError(), *mended) is None
+
+
+def test_a_lasting_tool_error_is_the_first_failure_after_the_tools_last_success() -> None:
+    assert found(LastingToolError(), step("failed"), step(), step("failed"), step("failed"), step("failed")) == 3
+    assert found(LastingToolError(), step(), step("failed")) is None  # nothing could follow it

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agentdistill.records import derive_seed
@@ -300,6 +300,12 @@ class Module:
         """The text with these tokens at the sites."""
         between = (*tokens, "")
         return "".join(piece + token for piece, token in zip(self.pieces, between, strict=True))
+
+    def functions_of(self, sites: Sequence[int]) -> tuple[str, ...]:
+        """The functions in which these sites are, in the order of the source."""
+        before = ["".join(self.pieces[: site + 1]) for site in sites]
+        inside = {re.findall(r"^def (\w+)\(", text, re.MULTILINE)[-1] for text in before}
+        return tuple(name for name in self.functions if name in inside)
 
     @property
     def identifiers(self) -> tuple[str, ...]:

@@ -207,15 +207,17 @@ def draw_task(rng: random.Random, split: str, gap: float, name: str = "") -> Tas
         table = _table(module, tuple(bug.site for bug in bugs))
         expected = table[tuple(bug.right for bug in bugs)]
         given = table[tuple(bug.wrong for bug in bugs)]
-        calls = _choose_calls(rng, module, table, expected, given)
+        kept = module.functions_of([bug.site for bug in bugs])
+        calls = _choose_calls(rng, module, kept, table, expected, given)
         if calls is not None:
             break
     visible, hidden = calls
     path = _place(rng, module.name, gap)
     others = rng.sample([other for other in MODULES if other is not module], rng.choice((2, 3)))
     names = _names(rng, module)
-    solution = {path: module.renamed(module.with_tokens({bug.site: bug.right for bug in bugs}), names)}
-    broken = module.renamed(module.with_tokens({bug.site: bug.wrong for bug in bugs}), names)
+    right = module.renamed(module.with_tokens({bug.site: bug.right for bug in bugs}), names)
+    wrong = module.renamed(module.with_tokens({bug.site: bug.wrong for bug in bugs}), names)
+    solution, broken = {path: _only(right, kept)}, _only(wrong, kept)
     judged = [(path, module.calls[i], expected[i]) for i in hidden]
     for other in others:
         where = _place(rng, other.name, gap)
@@ -249,12 +251,14 @@ def draw_task(rng: random.Random, split: str, gap: float, name: str = "") -> Tas
 def _choose_calls(
     rng: random.Random,
     module: Module,
+    kept: Sequence[str],
     table: dict[tuple[str, ...], tuple[str, ...]],
     expected: tuple[str, ...],
     given: tuple[str, ...],
 ) -> tuple[list[int], list[int]] | None:
     """Visible and hidden calls, each of them enough to tell every wrong choice of tokens; None if there are none."""
-    usable = [i for i, value in enumerate(expected) if not value.startswith("!")]
+    called = [function_of(call) in kept for call in module.calls]
+    usable = [i for i, value in enumerate(expected) if called[i] and not value.startswith("!")]
     rng.shuffle(usable)
     wrong = [row for row in table.values() if row != expected]
     if len(wrong) != len(table) - 1:
@@ -303,6 +307,12 @@ def _names(rng: random.Random, module: Module) -> dict[str, str]:
         here = [name for name in own if name in kind]
         renamed.update(zip(here, rng.sample(kind, len(here)), strict=True))
     return renamed
+
+
+def _only(source: str, functions: Sequence[str]) -> str:
+    """A module's source without its other functions: what a task shows is short."""
+    parts = source.rstrip("\n").split("\n\n")
+    return "\n\n".join(part for part in parts if part.startswith(tuple(f"def {name}(" for name in functions))) + "\n"
 
 
 def _place(rng: random.Random, module: str, gap: float) -> str:
