@@ -56,6 +56,12 @@ class Site:
     tokens: tuple[str, ...]
     partner: str
 
+    def near(self, wrong: str) -> tuple[str, ...]:
+        """The two tokens that `wrong` is mistaken for most: those after it in its family, all others for names."""
+        order = next((family.tokens for family in FAMILIES if family.name == self.family), self.tokens)
+        place = order.index(wrong)
+        return tuple(order[(place + step) % len(order)] for step in (1, 2))
+
     @property
     def usual(self) -> str:
         """The token that stands there unless the house rule of a task says otherwise."""

@@ -29,7 +29,7 @@ from .edits import edits
 from .modules import MODULES, NAMES, Module, function_of, results
 
 ENVIRONMENT = "agentdistill/Repair-v0"
-FOLDERS = ("core", "lib", "util", "base")
+FOLDERS = ("core", "lib")
 LEFTOVERS = ("old", "bak")
 Split = Literal["train", "heldout"]
 _VISIBLE, _HIDDEN = 2, 10
@@ -138,7 +138,7 @@ def _table(module: Module, places: tuple[int, ...]) -> dict[tuple[str, ...], tup
 
 
 @functools.cache
-def _bugs(module: Module, place: int, *, ambiguous: bool) -> tuple[tuple[str, str, int], ...]:
+def _bugs(module: Module, place: int, *, ambiguous: bool, wide: bool = True) -> tuple[tuple[str, str, int], ...]:
     """(wrong, right, how many could be right) for one site. The wrong token is never the usual one.
 
     A token can be the right one if every other token of the site differs from it on at least two calls: one for
@@ -159,14 +159,14 @@ def _bugs(module: Module, place: int, *, ambiguous: bool) -> tuple[tuple[str, st
         return ((site.partner, site.usual, 1),) if site.usual in sound else ()
     found = []
     for wrong in site.tokens[1:]:
-        rights = [right for right in sound if right != wrong]
+        rights = [right for right in sound if right != wrong and (wide or right in site.near(wrong))]
         found += [(wrong, right, len(rights)) for right in rights if len(rights) > 1]
     return tuple(found)
 
 
 def _draw_bug(rng: random.Random, module: Module, place: int, gap: float) -> Bug | None:
     ambiguous = rng.random() < dial(gap, 0.8, 1.0)
-    options = _bugs(module, place, ambiguous=ambiguous)
+    options = _bugs(module, place, ambiguous=ambiguous, wide=rng.random() < dial(gap, 0.0, 1.0))
     if not options:
         return None
     wrong = rng.choice(sorted({wrong for wrong, _, _ in options}))  # first the wrong one: then all rights are alike
@@ -175,7 +175,7 @@ def _draw_bug(rng: random.Random, module: Module, place: int, gap: float) -> Bug
 
 
 def _draw_bugs(rng: random.Random, split: str, gap: float) -> tuple[Module, list[Bug]]:
-    double = rng.random() < dial(gap, 0.15, 0.35)
+    double = rng.random() < dial(gap, 0.05, 0.35)
     while True:
         module, *places = rng.choice(_double(split)) if double else rng.choice(_single(split))
         bugs = [_draw_bug(rng, module, place, gap) for place in places]
@@ -225,7 +225,7 @@ def draw_task(rng: random.Random, split: str, gap: float, name: str = "") -> Tas
         judged += [(where, call, value) for call, value in _sample_of(other)]
     files = {**solution, path: broken}
     leftover = ""
-    if rng.random() < dial(gap, 0.15, 0.25):
+    if rng.random() < dial(gap, 0.1, 0.25):
         leftover = f"src/{rng.choice(LEFTOVERS)}/{module.name}.py"
         files[leftover] = broken
     files[f"tests/test_{module.name}.py"] = _tests(path, [(module.calls[i], expected[i]) for i in visible])
