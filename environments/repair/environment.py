@@ -47,9 +47,9 @@ class Repair(ToolEnvironment):
 
     - *What the teacher knows and the student does not*: the module of the issue lives under ``src`` by convention, but
       at gap 0.5 two in five live elsewhere. The student can look (`list`, `search`).
-    - *Weakness*: several tokens could be right in place of the wrong one. The numbers in the issue and in the tests
-      say which, for who can calculate. There may be a second bug, which the issue only points at, and a leftover file
-      to delete.
+    - *Weakness*: several tokens could be right in place of the wrong one, mostly two at gap 0.5 and three at 1. The
+      numbers in the issue and in the tests say which, for who can calculate. There may be a second bug, which the
+      issue only points at, and a leftover file to delete.
     - *No way back*, at any gap: `submit` and `delete` cannot be undone, no tool creates a file or a line, and there are
       12 steps.
 
