@@ -58,13 +58,14 @@ def test_at_gap_0_the_wrong_token_and_its_module_determine_the_fix() -> None:
 
 
 def test_the_dial_sets_how_often_each_difficulty_occurs() -> None:
-    for gap, elsewhere, ambiguous, double, leftover in ((0.5, 0.42, 0.8, 0.15, 0.15), (1.0, 0.8, 1.0, 0.35, 0.25)):
+    for gap, elsewhere, ambiguous, double, leftover in ((0.5, 0.42, 0.8, 0.05, 0.1), (1.0, 0.8, 1.0, 0.35, 0.25)):
         made = [package(task) for task in make_tasks("train", 500, gap=gap)]
         candidates = [count for p in made for count in p.candidates]
         assert abs(sum(p.path.count("/") == 2 for p in made) / 500 - elsewhere) < 0.07
         assert abs(sum(count > 1 for count in candidates) / len(candidates) - ambiguous) < 0.07
         assert abs(sum(len(p.combos) == 2 for p in made) / 500 - double) < 0.07
         assert abs(sum(bool(p.leftover) for p in made) / 500 - leftover) < 0.07
+        assert max(candidates) == (2 if gap == 0.5 else 3)
 
 
 def test_the_hidden_calls_are_not_the_visible_ones_and_no_answer_is_in_the_workspace() -> None:
