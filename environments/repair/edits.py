@@ -16,6 +16,14 @@ class Edit(NamedTuple):
     new: str
 
 
+class Done(NamedTuple):
+    """An edit that was made: what line `line` (1-based) said before and after."""
+
+    line: int
+    before: str
+    after: str
+
+
 def edits(text: str, goal: str) -> list[Edit]:
     """One edit for each line of `text` that differs from the line of `goal`, in their order.
 

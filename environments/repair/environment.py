@@ -6,7 +6,7 @@ import itertools
 import posixpath
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,7 +19,7 @@ from agentdistill.records import Message, Task, Verdict
 from agentdistill.sandbox import Sandbox, SandboxBackend
 from agentdistill.tools import tool
 
-from .edits import occurrences
+from .edits import Done, occurrences
 from .judge import judge, run_visible_tests
 from .tasks import Package, draw_task, make_tasks
 from .teacher import Situation, next_call
@@ -30,9 +30,17 @@ _SHOWN, _LONGEST, _WIDEST, _SEARCHED, _MATCHES, _LINE = 2000, 80_000, 2000, 100,
 
 @dataclass
 class Workbench:
-    """What changes outside the sandbox: the open file, what the tests said since the last change, the submission."""
+    """What changes outside the sandbox.
+
+    Attributes:
+        open: the open file.
+        edits: what was edited in it since it was opened, for `undo`.
+        tests: what they said since the last change.
+        submitted: whether the work was handed in.
+    """
 
     open: str = ""
+    edits: tuple[Done, ...] = ()
     tests: Literal["unknown", "passed", "failed"] = "unknown"
     submitted: bool = False
 
@@ -41,7 +49,8 @@ class Repair(ToolEnvironment):
     """Repair a small Python package: real files, a real interpreter, hidden calls as the judge.
 
     The issue points at the wrong lines as a linter does, and says what one call gave and should have given. `open`
-    shows a file with its lines numbered, `edit` replaces a text within one of them; names differ from task to task.
+    shows a file with its lines numbered, `edit` replaces a text within one of them and `undo` takes that back; names
+    differ from task to task.
 
     What makes a student err here, grown by the dial `gap` from 0 (nothing but too little training) to 1:
 
@@ -129,7 +138,7 @@ class Repair(ToolEnvironment):
             path: the file, such as src/cart.py
         """
         text = self._read(path)
-        self.state.open = _clean(path)
+        self.state.open, self.state.edits = _clean(path), ()
         lines = [f"{number} {line}" for number, line in enumerate(text.rstrip("\n").split("\n"), 1)]
         shown = "\n".join(lines)
         return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "\n(more)"
@@ -151,35 +160,45 @@ class Repair(ToolEnvironment):
 
     @tool
     def edit(self, line: int, old: str, new: str) -> str:
-        """Replace a text in one line of the open file.
+        """Replace a text in one line of the open file, and show the line as it is then.
 
         Args:
             line: the line's number
             old: a text that occurs exactly once in this line; empty only if the line is
             new: what to put in its place, without a line break
         """
-        if not self.state.open:
-            raise ToolError("no file is open")
-        lines = self._read(self.state.open).split("\n")
+        lines = self._open_lines()
         if not 1 <= line <= len(lines):
             raise ToolError(f"there is no line {line}")
         if lines[line - 1] and not old:
             raise ToolError(f"line {line} is not empty: say which text to replace")
         times = occurrences(lines[line - 1], old)
         if times != 1:
-            raise ToolError(f"text occurs {times} times in line {line}" if times else f"text not found in line {line}")
+            what = f"occurs {times} times" if times else "not found"
+            raise ToolError(f"text {what} in line {line}\n{_shown(line, lines)}")
         if "\n" in new:
             raise ToolError("a line cannot be split")
-        lines[line - 1] = lines[line - 1].replace(old, new, 1)
+        before = lines[line - 1]
+        lines[line - 1] = before.replace(old, new, 1)
         if len(lines[line - 1]) > _WIDEST:  # of the line, not the file: however full that is, a line can be put right
             raise ToolError(f"line {line} would be too long")
-        try:
-            content = "\n".join(lines).encode()
-        except UnicodeEncodeError:
-            raise ToolError("not valid Unicode") from None
-        self._sandbox.write_file(self.state.open, content)
-        self.state.tests = "unknown"
-        return "edited"
+        self._write_open(lines)
+        self.state.edits += (Done(line, before, lines[line - 1]),)
+        return _shown(line, lines)
+
+    @tool
+    def undo(self) -> str:
+        """Take back the last edit made since the file was opened, and show the line as it is then."""
+        lines = self._open_lines()
+        if not self.state.edits:
+            raise ToolError("nothing was edited since the file was opened")
+        last = self.state.edits[-1]
+        if last.line > len(lines) or lines[last.line - 1] != last.after:
+            raise ToolError(f"line {last.line} was changed by something else")
+        lines[last.line - 1] = last.before
+        self._write_open(lines)
+        self.state.edits = self.state.edits[:-1]
+        return _shown(last.line, lines)
 
     @tool
     def delete(self, path: str) -> str:
@@ -196,7 +215,7 @@ class Repair(ToolEnvironment):
         except PermissionError:
             raise ToolError(f"cannot delete {path}") from None
         if self.state.open == clean:
-            self.state.open = ""
+            self.state.open, self.state.edits = "", ()
         self.state.tests = "unknown"
         return "deleted"
 
@@ -272,6 +291,19 @@ class Repair(ToolEnvironment):
         except (PermissionError, UnicodeDecodeError):
             raise ToolError(f"cannot read {path}") from None
 
+    def _open_lines(self) -> _Texts:
+        if not self.state.open:
+            raise ToolError("no file is open")
+        return self._read(self.state.open).split("\n")
+
+    def _write_open(self, lines: Sequence[str]) -> None:
+        try:
+            content = "\n".join(lines).encode()
+        except UnicodeEncodeError:
+            raise ToolError("not valid Unicode") from None
+        self._sandbox.write_file(self.state.open, content)
+        self.state.tests = "unknown"
+
     def _modules(self) -> dict[str, str]:
         """Every module that can be read as text; more than `_SEARCHED` are there only if code made them."""
         paths = (path for path in self._sandbox.list_files() if path.startswith("src/") and path.endswith(".py"))
@@ -291,11 +323,17 @@ class Repair(ToolEnvironment):
         texts = self._texts(package.solution)
         if package.leftover and package.leftover in self._sandbox.list_files():
             texts[package.leftover] = ""
-        return Situation(package, texts, self.state.open, self.state.tests, self.remaining)
+        return Situation(package, texts, self.state.open, self.state.edits, self.state.tests, self.remaining)
 
 
 _Tasks = list[Task]
+_Texts = list[str]
 """Inside the class the name `list` is the tool."""
+
+
+def _shown(number: int, lines: Sequence[str]) -> str:
+    """A line as `open` shows it, cut if it is long."""
+    return f"{number} {lines[number - 1][:_LINE]}"
 
 
 def _clean(path: str) -> str:

@@ -14,17 +14,18 @@ from pydantic import JsonValue
 
 from agentdistill.records import Message, ToolCall
 
-from .edits import edits
+from .edits import Done, edits
 from .tasks import Package
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What is true now: the files that can still be read, which one is open, and what the tests said last."""
+    """What is true now: the files that can be read, which is open, what was edited in it, what the tests said last."""
 
     package: Package
     files: Mapping[str, str]
     open: str
+    edited: Sequence[Done]
     tests: str
     remaining: int
 
@@ -79,6 +80,8 @@ def _choose(situation: Situation, messages: Sequence[Message], style: str) -> tu
         path = situation.damaged[0]
         if path != situation.open:
             return _find(situation, path, messages, style) if spare > 0 else ("open", {"path": path})
+        if situation.edited and _better_undone(situation.edited[-1], situation, path, spare):
+            return "undo", {}
         edit = edits(situation.files[path], situation.package.solution[path])[0]
         return "edit", {"line": edit.line, "old": edit.old, "new": edit.new}
     if situation.leftover:
@@ -86,6 +89,12 @@ def _choose(situation: Situation, messages: Sequence[Message], style: str) -> tu
     if situation.tests == "unknown" and spare > 0:
         return "test", {}
     return "submit", {}
+
+
+def _better_undone(last: Done, situation: Situation, path: str, spare: int) -> bool:
+    """True if a wrong line is as the last edit left it, and there is time to start again from what it said before."""
+    now, goal = (text.split("\n")[last.line - 1] for text in (situation.files[path], situation.package.solution[path]))
+    return now == last.after != goal and (last.before == goal or spare > 0)
 
 
 def _find(situation: Situation, path: str, messages: Sequence[Message], style: str) -> tuple[str, dict[str, JsonValue]]:

@@ -60,26 +60,64 @@ def test_an_edit_is_refused_unless_its_text_occurs_once_in_its_line(repair: Repa
     repair.reset(options={"task": task})
     shown = say(repair, "open", path=made.path)
     assert shown.splitlines() == [f"{number} {line}" for number, line in enumerate(text.splitlines(), 1)]
+    empty = lines.index("") + 1
     twice = next(letter for letter in lines[0] if lines[0].count(letter) == 2)
     for line, old, new, error in (
         (0, "def", "", "there is no line 0"),
         (len(lines) + 1, "", "x", f"there is no line {len(lines) + 1}"),
-        (1, "nowhere", "", "text not found in line 1"),
-        (2, "def ", "", "text not found in line 2"),
-        (1, twice, "", "text occurs 2 times in line 1"),
+        (1, "nowhere", "", f"text not found in line 1\n1 {lines[0]}"),
+        (2, "def ", "", f"text not found in line 2\n2 {lines[1]}"),
+        (1, twice, "", f"text occurs 2 times in line 1\n1 {lines[0]}"),
         (1, "", "x", "line 1 is not empty: say which text to replace"),
-        (lines.index("") + 1, "x", "", f"text not found in line {lines.index('') + 1}"),
+        (empty, "x", "", f"text not found in line {empty}\n{empty} "),
         (1, "def", "\ndef", "a line cannot be split"),
-        (1, f"{lines[0]}\n", "", "text not found in line 1"),
+        (1, f"{lines[0]}\n", "", f"text not found in line 1\n1 {lines[0]}"),
         (1, "def", "x" * 3000, "line 1 would be too long"),
         (1, "def", "\ud800", "not valid Unicode"),
     ):
         assert say(repair, "edit", line=line, old=old, new=new) == f"error: {error}"
     assert say(repair, "open", path=made.path) == shown
-    assert say(repair, "edit", line=lines.index("") + 1, old="", new="--- # é") == "edited"
-    number = lines.index("") + 1
-    assert say(repair, "edit", line=number, old="--", new="") == f"error: text occurs 2 times in line {number}"
-    assert f"{number} --- # é" in say(repair, "open", path=made.path).splitlines()
+    assert say(repair, "edit", line=empty, old="", new="--- # é") == f"{empty} --- # é"
+    error = f"error: text occurs 2 times in line {empty}\n{empty} --- # é"
+    assert say(repair, "edit", line=empty, old="--", new="") == error
+    assert f"{empty} --- # é" in say(repair, "open", path=made.path).splitlines()
+
+
+def test_undo_takes_edits_back_one_by_one_as_long_as_nothing_else_changed_the_line(repair: Repair) -> None:
+    task = task_with("conventional")
+    made = package(task)
+    lines = made.files[made.path].split("\n")
+    repair.step_limit = 30
+    repair.reset(options={"task": task})
+    assert say(repair, "undo") == "error: no file is open"
+    shown = say(repair, "open", path=made.path)
+    assert say(repair, "undo") == "error: nothing was edited since the file was opened"
+    say(repair, "edit", line=1, old=lines[0], new="first")
+    say(repair, "edit", line=1, old="first", new="second")
+    assert say(repair, "undo") == "1 first"
+    assert say(repair, "undo") == f"1 {lines[0]}"
+    assert say(repair, "undo") == "error: nothing was edited since the file was opened"
+    say(repair, "edit", line=1, old=lines[0], new="third")
+    write(repair, made.path, "\n".join(["other", *lines[1:]]))
+    assert say(repair, "undo") == "error: line 1 was changed by something else"
+    write(repair, made.path, made.files[made.path])
+    assert say(repair, "open", path=made.path) == shown
+    assert say(repair, "undo") == "error: nothing was edited since the file was opened"
+
+
+def test_the_teacher_takes_a_wrong_edit_back_while_there_is_time(repair: Repair) -> None:
+    task = task_with("conventional")
+    made = package(task)
+    right = edits(made.files[made.path], made.solution[made.path])[0]
+    for limit, first in ((12, "undo"), (4, "edit")):  # open, the wrong edit, and then two steps are needed
+        repair.step_limit = limit
+        opening, _ = repair.reset(options={"task": task})
+        opened, *_ = repair.step(open_it := act("open", path=made.path))
+        edited, *_ = repair.step(wrong := act("edit", line=right.line, old=right.old, new="wrong"))
+        conversation = (*opening, open_it, *opened, wrong, *edited)
+        assert repair.teach(conversation, "knowing").tool_calls[0].name == first
+        messages, won = finish(repair, conversation)
+        assert won, messages
 
 
 def test_the_visible_tests_say_what_the_issue_says_and_pass_once_it_is_fixed(repair: Repair) -> None:
@@ -211,14 +249,15 @@ def test_the_teacher_puts_every_garbled_line_right(repair: Repair) -> None:
         lines = made.files[path].split("\n")
         for number, line in enumerate(lines, 1):
             garbled = garbles[number % len(garbles)]
-            assert say(repair, "edit", line=number, old=line, new=garbled) == "edited"
+            assert say(repair, "edit", line=number, old=line, new=garbled).startswith(f"{number} ")
             wrong += garbled != made.solution[path].split("\n")[number - 1]
         steps += 1 + len(lines)
     assert repair.truth().cost == wrong + 2
     repair.step_limit = steps + wrong + 2
     messages, won = finish(repair, opening)
     assert won
-    assert [call.name for message in messages for call in message.tool_calls].count("edit") == wrong
+    calls = [call.name for message in messages for call in message.tool_calls]
+    assert calls.count("edit") + calls.count("undo") == wrong
 
 
 def test_only_code_run_in_the_sandbox_can_make_a_file_with_other_lines_and_it_is_lost(repair: Repair) -> None:
