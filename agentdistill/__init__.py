@@ -49,7 +49,15 @@ if TYPE_CHECKING:
         Trajectory,
         Verdict,
     )
-    from agentdistill.sandbox.base import Capabilities, ExecResult, Limits, Sandbox, SandboxBackend
+    from agentdistill.sandbox.base import (
+        Capabilities,
+        ExecResult,
+        Limits,
+        LiveProcesses,
+        Sandbox,
+        SandboxBackend,
+        SandboxFile,
+    )
     from agentdistill.store import EpisodeKey, LedgerEntry, RunStore, TeacherTokens
     from agentdistill.tools import tool
 
@@ -67,6 +75,7 @@ __all__ = [
     "InfrastructureError",
     "LedgerEntry",
     "Limits",
+    "LiveProcesses",
     "Message",
     "MessageSpace",
     "MessagesSpace",
@@ -80,6 +89,7 @@ __all__ = [
     "Sandbox",
     "SandboxBackend",
     "SandboxError",
+    "SandboxFile",
     "SandboxLostError",
     "SandboxUnavailableError",
     "Segment",
