@@ -21,6 +21,17 @@ PATIENCE = 120.0
 _LONGEST_DETAIL = 2000
 
 
+def agent_line(python: str, folder: str) -> list[str]:
+    """The command line that runs an agent; the program reads its input and writes its output.
+
+    Args:
+        python: path of the interpreter, where the agent runs.
+        folder: path of a folder there that holds the package `inside`.
+    """
+    start = f"import sys; sys.path.insert(0, {folder!r}); from inside.__main__ import main; main()"
+    return [python, "-I", "-S", "-B", "-c", start]
+
+
 class Connection(Protocol):
     """A started agent, as a backend holds it: its line, and the power to end it with all that it runs."""
 
@@ -49,7 +60,7 @@ class Connection(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Wake whoever waits in `send` or `receive`. Called from any thread."""
+        """Hang up, and wake whoever waits in `send` or `receive`. Called from any thread; the agent ends by itself."""
         ...
 
     def close(self) -> None:
@@ -120,10 +131,14 @@ class Guest:
         """See `Connection.exceeded`."""
         return self._connection.exceeded()
 
-    def close(self) -> None:
-        """End the agent; whoever waits for it is told that the sandbox is lost. May be called twice."""
+    def hang_up(self) -> None:
+        """Have the agent end, without waiting for it; whoever waits for it is told that the sandbox is lost."""
         self._closed = True
         self._connection.interrupt()
+
+    def close(self) -> None:
+        """End the agent; whoever waits for it is told that the sandbox is lost. May be called twice."""
+        self.hang_up()
         with self._lock:
             self._connection.close()
 
@@ -144,7 +159,11 @@ class Guest:
             return SandboxLostError("the sandbox is closed")
         said = self._connection.last_words()
         self._connection.close()
-        why = {wire.Gone: "its agent ended", TimeoutError: "its agent does not answer"}.get(type(error), str(error))
+        why = str(error)
+        if isinstance(error, TimeoutError):
+            why = "its agent does not answer"
+        elif isinstance(error, wire.Gone | ConnectionError):
+            why = "its agent ended"
         self._lost = f"the sandbox is gone: {why}{f' ({said})' if said else ''}"
         return SandboxLostError(self._lost)
 

@@ -59,9 +59,9 @@ class Agent:
     def exec(self, request: "dict[str, Any]", body: "Body") -> "Reply":
         """Run a command.
 
-        The request has `line` or `argv`, `directory`, `environment`, `seconds`, and `files` as `upload` has it, which
-        lie in the folder for files while the command runs. The reply has what `Commands.run` returns, the output as
-        its body, and `shell`: the directory and the variables that a command line left, or `None`.
+        The request has `line` or `argv`, `directory`, `environment`, `microseconds`, and `files` as `upload` has it,
+        which lie in the folder for files while the command runs. The reply has what `Commands.run` returns, the output
+        as its body, and `shell`: the directory and the variables that a command line left, or `None`.
         """
         assert self._commands is not None
         if request["files"]:
@@ -76,7 +76,8 @@ class Agent:
             if argv is None:
                 report = os.memfd_create("shell", 1)
                 argv, shown = shell_argv(request["line"], report), [report]
-            ended = self._commands.run(argv, request["environment"], directory, request["seconds"], shown)
+            seconds = request["microseconds"] / 1e6
+            ended = self._commands.run(argv, request["environment"], directory, seconds, shown)
             left = None if report < 0 or ended["timed_out"] else left_state(report)
         finally:
             if report >= 0:
