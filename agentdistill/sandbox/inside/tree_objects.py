@@ -1,8 +1,9 @@
 """The canonical bytes of directory trees and of the operations that change them: spoken on both sides of a sandbox.
 
-A tree is a Merkle tree of *objects*; an object is a string of bytes, and its SHA-256 is its name:
+A tree is a Merkle tree of *objects*; an object is a string of bytes, and its digest, a SHA-256, is its name:
 
-- a file's content is an object as it is;
+- a file's content is an object as it is (its digest is that of ``F1`` and the content, so that no file can pass for one
+  of the others, whatever somebody writes into it);
 - a *directory object* lists what is in a directory: name, kind, mode, and the digest of the content (file), the
   digest of its directory object (directory) or the target (symbolic link);
 - a *links object* lists the groups of names that are one file (hard links), by path from the root, groups and names
@@ -53,7 +54,7 @@ LONGEST_PATH = 3000
 DIGEST = 32
 NO_LINKS = bytes(DIGEST)
 
-_DIRECTORY_MAGIC, _LINKS_MAGIC, _TREE_MAGIC = b"D1", b"L1", b"T1"
+_CONTENT_MAGIC, _DIRECTORY_MAGIC, _LINKS_MAGIC, _TREE_MAGIC = b"F1", b"D1", b"L1", b"T1"
 _ENTRY = struct.Struct(">BHHH")
 _TREE = struct.Struct(">2sH32s32s")
 _COUNT = struct.Struct(">I")
@@ -62,9 +63,17 @@ _OPERATION = struct.Struct(">BHQHH")
 _OFFER = struct.Struct(">32sQ")
 
 
-def digest(content: bytes) -> bytes:
-    """The name of an object: its SHA-256, 32 bytes."""
-    return sha256(content).digest()
+def digest(structure: bytes) -> bytes:
+    """The name of a directory, links or tree object: 32 bytes."""
+    return sha256(structure).digest()
+
+
+def content_digest(chunks: Iterable[bytes]) -> bytes:
+    """The name of a file's content: 32 bytes."""
+    summed = sha256(_CONTENT_MAGIC)
+    for chunk in chunks:
+        summed.update(chunk)
+    return summed.digest()
 
 
 # ---- directories ---------------------------------------------------------------------------------------------------
@@ -191,6 +200,22 @@ def decode_tree(content: bytes) -> tuple[int, bytes, bytes]:
     if magic != _TREE_MAGIC or mode > 0o7777:
         raise ValueError("not a tree object")
     return mode, directory, links
+
+
+def references(structure: bytes) -> list[tuple[bytes, bool]]:
+    """The digests of all objects that a directory, links or tree object names, each true if it is such a one itself.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if structure[:2] == _DIRECTORY_MAGIC:
+        entries = decode_directory(structure)
+        return [(value, kind == DIRECTORY) for _, kind, _, value in entries if kind in (DIRECTORY, FILE)]
+    if structure[:2] == _LINKS_MAGIC:
+        decode_links(structure)
+        return []
+    _, directory, links = decode_tree(structure)
+    return [(directory, True)] if links == NO_LINKS else [(directory, True), (links, True)]
 
 
 # ---- what is sent: operations, and lists of objects ----------------------------------------------------------------

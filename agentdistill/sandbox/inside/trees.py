@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-from hashlib import sha256
 
 from .removal import remove
 from .tree_objects import (
@@ -35,6 +34,7 @@ from .tree_objects import (
     SYMLINK,
     WHITEOUT,
     WRITE,
+    content_digest,
     decode_operations,
     digest,
     encode_directory,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     """Head of a reply, size of its body in bytes, and the body in parts."""
 
 _CHUNK = 1 << 18
+_NO_END = 1 << 62
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MORE = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -99,6 +100,10 @@ class _Found:
         self.doubted: set[int] | None = None
         self.room = room
 
+    def digests(self) -> set[bytes]:
+        """All objects of the tree."""
+        return {*self.structure, *self.paths}
+
 
 class Workspace:
     """One workspace, and what was last found in it.
@@ -126,11 +131,14 @@ class Workspace:
         """Look at the whole tree and offer the host what it does not have yet.
 
         The request has `offer`: ``all`` objects, ``structure`` (no contents) or ``nothing``; `inline`: how many bytes
-        of contents may come at once; and `held`: the digest of a tree that the host has all of, or no bytes.
+        of contents may come at once; `held`: the digest of a tree that the host has all of, or no bytes; and `anew`:
+        whether the host may have lost what it was given before.
 
-        The reply has `tree`, the digest of the tree; `count`, how many objects are offered; `inlined`, how many of them
-        come at once; `removed`, the paths of what could not be kept. Its body is the list of offered objects, then the
-        first `inlined` of them. What was offered with ``all`` is not offered again as long as it is in the tree.
+        The reply has `tree`, the digest of the tree; `count`, how many objects are offered; `structure`, how many of
+        them are no contents; `inlined`, how many of them come at once; `removed`, the paths of what could not be kept.
+        Its body is the list of the offered objects, then the first `inlined` of them, structure first. What was offered
+        with ``all`` is not offered again as long as it is in the tree. While processes live, all comes at once, since
+        afterwards they may change it.
 
         Args:
             request: its head.
@@ -140,7 +148,7 @@ class Workspace:
         Raises:
             OSError: the workspace cannot be read.
         """
-        found = _Found(request["inline"])
+        found = _Found(_NO_END if processes else request["inline"])
         try:
             written, self._blind = self._written(), self._watches is None
             folders, mode = self._walk(found)
@@ -150,20 +158,37 @@ class Workspace:
             while self._lent:
                 os.chmod(*self._lent.pop())
         self._last = found
+        if request["anew"]:
+            self._given = set()
         if request["held"] == tree:
-            self._given = {*found.structure, *found.paths}
-        objects: dict[bytes, bytes | None] = {}
+            self._given = found.digests()
+        structure: list[bytes] = []
+        contents: list[bytes] = []
         if request["offer"] != "nothing":
-            objects.update((name, found.structure[name]) for name in found.structure if name not in self._given)
+            structure = [name for name in found.structure if name not in self._given]
         if request["offer"] == "all":
-            new = [name for name in found.paths if name not in self._given]
-            new.sort(key=lambda name: name not in found.fresh)  # those that come at once stand first
-            objects.update((name, found.fresh.get(name)) for name in new)
-            self._given = {*found.structure, *found.paths}
-        inlined = [content for content in objects.values() if content is not None]
-        offer = encode_offer((name, self._size(name)) for name in objects)
-        head = {"tree": tree, "count": len(objects), "inlined": len(inlined), "removed": found.removed}
+            contents = [name for name in found.paths if name not in self._given]
+            contents.sort(key=lambda name: not self._at_once(name, found))
+            self._given = found.digests()
+        inlined = [found.structure[name] for name in structure]
+        inlined += [found.fresh[name] for name in contents if name in found.fresh]
+        offer = encode_offer((name, self._size(name)) for name in structure + contents)
+        head = {
+            "tree": tree,
+            "count": len(structure) + len(contents),
+            "structure": len(structure),
+            "inlined": len(inlined),
+            "removed": found.removed,
+        }
         return head, len(offer) + sum(map(len, inlined)), [offer, *inlined]
+
+    def _at_once(self, name: bytes, found: _Found) -> bool:
+        """Whether there is room to send a content along; it is read again if it was read at an earlier look."""
+        size, path = found.paths[name]
+        if name not in found.fresh and size <= found.room:
+            found.fresh[name] = b"".join(self._chunks(path, size))
+            found.room -= size
+        return name in found.fresh
 
     def _written(self) -> set[tuple[int, bytes]] | None:
         """What the kernel reported since the last look, by watch and name; `None` if it may have missed something."""
@@ -283,18 +308,15 @@ class Workspace:
 
     def _read(self, path: bytes, info: os.stat_result, found: _Found) -> tuple[int, int, bytes]:
         size = info.st_size
-        chunks = self._chunks(path, size)
+        chunks: Iterable[bytes] = self._chunks(path, size)
         if size <= found.room:
-            content = b"".join(chunks)
-            name = digest(content)
+            chunks = list(chunks)
+            name = content_digest(chunks)
             if name not in found.fresh:
-                found.fresh[name] = content
+                found.fresh[name] = b"".join(chunks)
                 found.room -= size
         else:
-            summed = sha256()
-            for chunk in chunks:
-                summed.update(chunk)
-            name = summed.digest()
+            name = content_digest(chunks)
         if not info.st_mode & 0o400:
             info = os.lstat(self._full(path))  # lending it changed its ctime
         return info.st_ctime_ns, size, name
@@ -370,8 +392,8 @@ class Workspace:
                 self._write(full, mode, size, body)
             elif what == APPEND:
                 with open(os.open(full, _MORE), "wb", 0) as file:
-                    for chunk in body.chunks(size):
-                        _write_all(file.fileno(), chunk)
+                    for _ in _written_to(file.fileno(), body.chunks(size)):
+                        pass
             elif what == EXTEND:
                 os.truncate(full, os.lstat(full).st_size + size)
             elif what == CHMOD:
@@ -396,18 +418,18 @@ class Workspace:
     def _write(self, full: bytes, mode: int, size: int, body: Body) -> None:
         file = os.open(full, _NEW, 0o600)
         try:
-            summed = sha256()
-            for chunk in body.chunks(size):
-                summed.update(chunk)
-                _write_all(file, chunk)
+            name = content_digest(_written_to(file, body.chunks(size)))
             os.fchmod(file, mode)
             info = os.fstat(file)
         finally:
             os.close(file)
-        self._last.contents[info.st_ino] = info.st_ctime_ns, size, summed.digest()
+        self._last.contents[info.st_ino] = info.st_ctime_ns, size, name
 
 
-def _write_all(file: int, content: bytes) -> None:
-    written = os.write(file, content)
-    while written < len(content):
-        written += os.write(file, content[written:])
+def _written_to(file: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, each after it was written."""
+    for chunk in chunks:
+        written = os.write(file, chunk)
+        while written < len(chunk):
+            written += os.write(file, chunk[written:])
+        yield chunk
