@@ -75,7 +75,7 @@ class Runtime:
     machine: str
 
 
-def runtime(cache: Path | None = None) -> Runtime:
+def portable_python(cache: Path | None = None) -> Runtime:
     """The portable Python of the interpreter that runs us; the first call builds it, in a few seconds.
 
     Args:
@@ -136,7 +136,7 @@ def _build(made: Path) -> None:
             _copy_elf(library, tree / "lib")
         _copy_program(tree / "bin" / version)
         (tree / "bin" / "python3").symlink_to(version)
-        _compile(tree)
+        compile_tree(tree)
         for folder, _, files in os.walk(tree):
             os.chmod(folder, 0o755)
             for file in files:
@@ -236,8 +236,11 @@ def _copy_program(to: Path) -> None:
     to.chmod(0o755)
 
 
-def _compile(tree: Path) -> None:
-    """Compiled modules that nobody compares with their sources: the same bytes wherever they were made."""
+def compile_tree(tree: Path) -> None:
+    """Compile the modules of a folder that will be at `PLACE`; nobody compares the results with their sources.
+
+    They are the same bytes wherever they were made.
+    """
     compileall.compile_dir(
         tree,
         quiet=2,
