@@ -15,7 +15,7 @@ ENVIRONMENTS = "agentdistill_environments"
 FLOORS = [
     {"errors", "records", "redaction"},
     {"tools", "chat", "sandbox", "store", "config"},
-    {"environment", "policies", "formats", "results"},
+    {"environment", "policies", "formats", "results", "verification"},
     {"rollout", "divergence", "losses", "loading", "playback"},
     {"takeover", "teaching", "segments"},
     {"training", "evaluation", "collection", "transcripts"},

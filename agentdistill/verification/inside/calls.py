@@ -1,6 +1,6 @@
-"""Runs in the judge's fresh sandbox: calls the repaired modules and reports what they return. It knows no answers.
+"""Hidden calls, inside: calls the modules that are judged and reports what they return. It knows no answers.
 
-Usage: ``run_calls.py MARK CALLS``. Prints ``MARK begin`` before any code of the agent runs, so that a machine that
+Usage: ``calls.py MARK CALLS``. Prints ``MARK begin`` before any code of the agent runs, so that a machine that
 cannot start an interpreter is told from code that crashes it. ``CALLS`` is text with a path, a tab and a call in each
 line; the last lines printed are ``MARK`` and one for each call: ``=`` and the repr of its value, or ``!``. Few imports,
 since they would take longer than the calls.
