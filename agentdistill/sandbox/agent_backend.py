@@ -23,12 +23,20 @@ class AgentBackend(ABC):
         folder: where snapshots are kept; without it, in a temporary place until `close`.
         limits: what a sandbox and each command in it may use.
         processes: what becomes of processes that a command leaves, and of worlds that are restored without them.
+        snapshot_bytes: how large the file with the snapshots may become; see `SnapshotStore`.
     """
 
-    def __init__(self, folder: Path | None, limits: Limits | None, processes: LiveProcessPolicy) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        limits: Limits | None,
+        processes: LiveProcessPolicy,
+        snapshot_bytes: int | None = None,
+    ) -> None:
         self.limits = limits or Limits()
         self._folder = folder
         self._processes = processes
+        self._snapshot_bytes = snapshot_bytes
         self._lock = threading.RLock()
         self._sandboxes: set[AgentSandbox] = set()
         self._home: Home | None = None
@@ -124,5 +132,5 @@ class AgentBackend(ABC):
             if self._store is None or self._home is None:
                 base = (self._folder or temporary()).resolve()
                 self._home = settle(base / "live")
-                self._store = SnapshotStore(self._folder or self._home.folder)
+                self._store = SnapshotStore(self._folder or self._home.folder, self._snapshot_bytes)
             return self._store, self._home.folder

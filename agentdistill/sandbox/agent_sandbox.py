@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from agentdistill.errors import SandboxLostError
+from agentdistill.errors import SandboxLostError, SnapshotError
 from agentdistill.sandbox.base import Exceeded, ExecResult, Limits, LiveProcesses, SandboxFile, SnapshotId
 from agentdistill.sandbox.guest import Connection, Guest
 from agentdistill.sandbox.shell import ENVIRONMENT, FILES, WORKSPACE, ShellState
@@ -31,6 +32,8 @@ class Started:
     """Limits of each process by the name of the resource, such as ``AS``, where no control group has them."""
     scratch: tuple[str, ...] = ("/tmp", "/dev/shm")
     """Writable folders other than the workspace; they are emptied when a command is over and nobody lives on."""
+    workspace: str = WORKSPACE
+    """Absolute path, inside, of the workspace."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,15 @@ class AgentSandbox:
         self._policy = policy
         self._store = store
         self._forget = forget
-        self._shell = ShellState(WORKSPACE, tuple(sorted(started.environment.items())))
+        self._workspace = started.workspace
+        self._shell = ShellState(started.workspace, tuple(sorted(started.environment.items())))
         self._lost_processes = LiveProcesses()
         self._closed = False
         try:
             self._guest.ask(
                 {
                     "do": "hello",
-                    "workspace": WORKSPACE,
+                    "workspace": started.workspace,
                     "files": FILES,
                     "scratch": list(started.scratch),
                     "largest": limits.file_bytes,
@@ -185,12 +189,34 @@ class AgentSandbox:
             raise self._not_an_agent(error) from error
 
     def snapshot(self) -> SnapshotId:
-        """See `Sandbox.snapshot`."""
-        raise NotImplementedError
+        """See `Sandbox.snapshot`. Whoever lives is frozen meanwhile, and is part of the world."""
+        keeps = self._policy.background == "keep"
+        try:
+            if keeps:
+                self._guest.ask({"do": "freeze"})
+            try:
+                return self._store.keep(self._guest.ask, self._shell)
+            finally:
+                if keeps:
+                    self._guest.ask({"do": "thaw"})
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._not_an_agent(error) from error
 
     def restore(self, snapshot: SnapshotId) -> None:
         """See `Sandbox.restore`."""
-        raise NotImplementedError
+        live = self._store.world(snapshot).live
+        if live != LiveProcesses() and self._policy.on_restore == "refuse":
+            raise SnapshotError(f"processes lived in snapshot {snapshot[:12]}: {', '.join(live.commands)[:200]}")
+        try:
+            if self._policy.background == "keep":
+                self._guest.ask({"do": "kill"})
+            world = self._store.restore(self._guest.ask, snapshot)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._not_an_agent(error) from error
+        self._shell = world.shell
+        self._lost_processes = live
+        if live != LiveProcesses() and self._policy.on_restore == "restart":
+            self._restart(live)
 
     def hang_up(self) -> None:
         """Have the agent end without waiting for it; `close` is still needed."""
@@ -220,7 +246,7 @@ class AgentSandbox:
         if left := head["shell"]:
             self._shell = _shell_state(left, self._shell)
         elif os.fsencode(self._shell.directory) != head["directory"]:
-            self._shell = ShellState(WORKSPACE, self._shell.exports)
+            self._shell = ShellState(self._workspace, self._shell.exports)
         return ExecResult(
             exit_code=int(head["exit"]),
             output=output.decode(errors="replace"),
@@ -228,6 +254,19 @@ class AgentSandbox:
             truncated=bool(head["truncated"]),
             seconds=int(head["microseconds"]) / 1e6,
             exceeded="time" if timed_out else self._guest.exceeded() or exceeded,
+        )
+
+    def _restart(self, live: LiveProcesses) -> None:
+        """Run the command line that brings processes back; the shell stays as it was restored."""
+        shell = self._shell
+        ended = self.exec(self._policy.restart)
+        self._shell = shell
+        if ended.exit_code:
+            raise SnapshotError(f"the restart of processes ended with {ended.exit_code}: {ended.output[-200:]}")
+        now = self.processes()
+        self._lost_processes = LiveProcesses(
+            tuple((Counter(live.commands) - Counter(now.commands)).elements()),
+            tuple(sorted(set(live.ports) - set(now.ports))),
         )
 
     def _write(self, listed: list[list[Any]], contents: list[bytes], directory: str) -> None:

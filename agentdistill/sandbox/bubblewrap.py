@@ -58,6 +58,8 @@ class BubblewrapBackend(AgentBackend):
         on_live_processes: what to do when a world is restored in which processes lived: ``refuse``, ``accept`` (see
             `Sandbox.lost_processes`), or ``restart`` them by running `restart`.
         restart: a command line, run in the restored world.
+        snapshot_bytes: how large the file with the snapshots may become; past it, what was dropped is swept, and if
+            that does not suffice a snapshot is refused.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class BubblewrapBackend(AgentBackend):
         background: Literal["kill", "keep"] = "kill",
         on_live_processes: Literal["refuse", "accept", "restart"] = "refuse",
         restart: str = "",
+        snapshot_bytes: int | None = None,
     ) -> None:
-        super().__init__(folder, limits, LiveProcessPolicy(background, on_live_processes, restart))
+        super().__init__(folder, limits, LiveProcessPolicy(background, on_live_processes, restart), snapshot_bytes)
         self._binary = binary
         self._confinement: Confinement | None = None
 

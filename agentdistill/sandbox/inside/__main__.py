@@ -37,6 +37,7 @@ class Agent:
         self._commands: Commands | None = None
         self._trees: Workspace | None = None
         self._scratch: list[tuple[str, int]] = []
+        self._stopped: list[int] = []
 
     def hello(self, request: "dict[str, Any]", body: "Body") -> "Reply":
         """Settle in.
@@ -51,7 +52,8 @@ class Agent:
         self._workspace: str = request["workspace"]
         self._in_workspace = Files(self._workspace, request["largest"])
         self._shown: str = request["files"]
-        self._scratch = [(path, os.stat(path).st_mode & 0o7777) for path in request["scratch"]]
+        scratch = [*request["scratch"], self._shown]
+        self._scratch = [(path, os.stat(path).st_mode & 0o7777) for path in scratch]
         self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"])
         hide()
         return {"version": list(sys.version_info[:3])}, 0, ()
@@ -109,14 +111,10 @@ class Agent:
 
     def download(self, request: "dict[str, Any]", body: "Body") -> "Reply":
         """All regular files below the directory at `path`, `largest` bytes at most; listed as for `upload`."""
-        stopped = self._hold_still()
-        try:
-            files, contents = [], []
-            for path, content, executable in self._in_workspace.contents(request["path"], request["largest"]):
-                files.append([path, len(content), executable])
-                contents.append(content)
-        finally:
-            self._go_on(stopped)
+        files, contents = [], []
+        for path, content, executable in self._in_workspace.contents(request["path"], request["largest"]):
+            files.append([path, len(content), executable])
+            contents.append(content)
         return {"files": files}, sum(map(len, contents)), contents
 
     def processes(self, request: "dict[str, Any]", body: "Body") -> "Reply":
@@ -133,19 +131,30 @@ class Agent:
         self._clear()
         return _DONE
 
-    def look(self, request: "dict[str, Any]", body: "Body") -> "Reply":
-        """See `Workspace.look`; whoever lives is frozen meanwhile, and listed as in `processes`."""
-        stopped = self._hold_still()
-        try:
-            alive = list(everyone()) if self._keep else []
-            head, size, parts = self._tree().look(request, body, alive)
-            if alive:
-                from .processes import living
+    def freeze(self, request: "dict[str, Any]", body: "Body") -> "Reply":
+        """Stop whoever lives until `thaw`."""
+        from .processes import freeze
 
-                head["commands"], head["ports"] = living()
-            parts = list(parts)
-        finally:
-            self._go_on(stopped)
+        self._stopped = freeze()
+        return _DONE
+
+    def thaw(self, request: "dict[str, Any]", body: "Body") -> "Reply":
+        """Let go on whom `freeze` stopped."""
+        from .processes import thaw
+
+        thaw(self._stopped)
+        self._stopped = []
+        return _DONE
+
+    def look(self, request: "dict[str, Any]", body: "Body") -> "Reply":
+        """See `Workspace.look`. Where somebody lives, all are frozen; they are listed as in `processes`."""
+        if not self._keep:
+            return self._tree().look(request, body)
+        from .processes import living
+
+        bury()
+        head, size, parts = self._tree().look(request, body, list(everyone()))
+        head["commands"], head["ports"] = living()
         return head, size, parts
 
     def send(self, request: "dict[str, Any]", body: "Body") -> "Reply":
@@ -179,19 +188,6 @@ class Agent:
             if os.stat(path).st_mode & 0o7777 != mode or os.listdir(path):
                 empty(path)
                 os.chmod(path, mode)
-
-    def _hold_still(self) -> "list[int]":
-        if not self._keep:
-            return []
-        from .processes import freeze
-
-        return freeze()
-
-    def _go_on(self, stopped: "list[int]") -> None:
-        if stopped:
-            from .processes import thaw
-
-            thaw(stopped)
 
 
 def serve() -> None:
