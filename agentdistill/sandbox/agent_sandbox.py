@@ -34,6 +34,8 @@ class Started:
     """Writable folders other than the workspace; they are emptied when a command is over and nobody lives on."""
     workspace: str = WORKSPACE
     """Absolute path, inside, of the workspace."""
+    counters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Limits, by their names in `Exceeded` → where, inside, the kernel may show how often they were met."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class AgentSandbox:
                     "output": limits.output_bytes,
                     "keep": policy.background == "keep",
                     "limits": {"FSIZE": limits.file_bytes, **(started.rlimits or {})},
+                    "counters": {limit: list(paths) for limit, paths in started.counters.items()},
                 }
             )
         except BaseException:

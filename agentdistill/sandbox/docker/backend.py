@@ -25,7 +25,7 @@ from agentdistill.sandbox.agent_backend import AgentBackend
 from agentdistill.sandbox.agent_sandbox import AgentSandbox, LiveProcessPolicy, Started
 from agentdistill.sandbox.base import Capabilities, Limits, SnapshotId
 from agentdistill.sandbox.docker.building import build
-from agentdistill.sandbox.docker.container import Layout, confined, layout, looking
+from agentdistill.sandbox.docker.container import COUNTERS, Layout, confined, layout, looking
 from agentdistill.sandbox.docker.engine import Engine
 from agentdistill.sandbox.docker.leftovers import Owner, become_owner, reap, sweep
 from agentdistill.sandbox.docker.shipping import ship
@@ -197,6 +197,7 @@ class DockerBackend(AgentBackend):
             environment=ready.layout.environment,
             scratch=ready.layout.emptied,
             workspace=ready.layout.workspace,
+            counters=COUNTERS,
         )
 
     def _image_files(self) -> SnapshotId:

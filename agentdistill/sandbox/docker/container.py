@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,11 @@ _SCRATCH = {"/tmp": "1777", "/dev/shm": "1777", FILES: "0755"}
 _SCRATCH_BYTES = 64 << 20
 _IMAGE_VOLUME = 64 << 20
 _ULIMITS = ({"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": 1024, "Hard": 4096})
+COUNTERS: Mapping[str, Sequence[str]] = {
+    "memory": ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"),
+    "processes": ("/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"),
+}
+"""Where a container sees how often its limits were met, in version 2 and 1 of control groups."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

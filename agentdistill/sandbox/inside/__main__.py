@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from .counters import Counters
     from .trees import Workspace
     from .wire import Body
 
@@ -35,6 +36,7 @@ class Agent:
 
     def __init__(self) -> None:
         self._commands: Commands | None = None
+        self._counters: Counters | None = None
         self._trees: Workspace | None = None
         self._scratch: list[tuple[str, int]] = []
         self._stopped: list[int] = []
@@ -44,7 +46,7 @@ class Agent:
 
         The request has `workspace` and `files` (folder for the files of one command), absolute paths; `scratch`, paths
         of folders that do not outlast a command; `largest`, bytes of a file; `output`, bytes; `keep`, whether processes
-        outlast a command; `limits` of each process, by name.
+        outlast a command; `limits` of each process, by name; `counters` as `Counters` takes them, if there are any.
         """
         from .hiding import hide
 
@@ -55,6 +57,10 @@ class Agent:
         scratch = [*request["scratch"], self._shown]
         self._scratch = [(path, os.stat(path).st_mode & 0o7777) for path in scratch]
         self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"])
+        if request["counters"]:
+            from .counters import Counters
+
+            self._counters = Counters(request["counters"])
         hide()
         return {"version": list(sys.version_info[:3])}, 0, ()
 
@@ -66,14 +72,14 @@ class Agent:
         as its body, and `shell`: the directory and the variables that a command line left, or `None`.
         """
         assert self._commands is not None
-        if request["files"]:
-            self._write(Files(self._shown, body.left), request["files"], body, "")
         directory: bytes = request["directory"]
         if not _can_enter(directory):
             # A command removed or closed the directory it was in: as good a way to fail as any.
             directory = os.fsencode(self._workspace)
         report = -1
         try:
+            if request["files"]:
+                self._write(Files(self._shown, body.left), request["files"], body, "")
             argv, shown = request.get("argv"), []
             if argv is None:
                 report = os.memfd_create("shell", 1)
@@ -85,6 +91,8 @@ class Agent:
             if report >= 0:
                 os.close(report)
             self._sweep(bool(request["files"]))
+        if self._counters is not None:
+            ended["exceeded"] = self._counters.met() or ended["exceeded"]
         ended["directory"], ended["shell"] = directory, left
         output = ended.pop("output")
         return ended, len(output), (output,)
