@@ -36,6 +36,7 @@ from agentdistill.playback import (
 )
 from agentdistill.records import Completion, Message, Record, Step, ToolCall, Trajectory, Verdict
 from agentdistill.sandbox import SandboxBackend
+from agentdistill.sandbox.loading import BackendSpec
 
 TASKS = 20
 """Tasks drawn of each split to compare them."""
@@ -58,28 +59,40 @@ class _Failed(Exception):
 class _Bench:
     """Makes the environments under test; those that use sandboxes share one backend, as in a real run."""
 
-    def __init__(self, factory: Callable[..., ToolEnvironment]) -> None:
+    def __init__(self, factory: Callable[..., ToolEnvironment], sandboxes: BackendSpec | None) -> None:
         self.factory = factory
+        self._sandboxes = sandboxes or BackendSpec("bubblewrap")
         self._backend: SandboxBackend | None = None
         self._open: list[ToolEnvironment] = []
 
     def make(self) -> ToolEnvironment:
         environment = self.factory() if self._backend is None else self.factory(sandboxes=self._backend)
-        self._open.append(environment)
         if environment.uses_sandbox and self._backend is None:
-            self._backend = environment.backend
+            environment.close()
+            self._backend = self._sandboxes.make()
+            environment = self.factory(sandboxes=self._backend)
+        self._open.append(environment)
         return environment
 
-    def close(self, *, keep: int = 0) -> None:
-        # The first one made owns the backend: it goes last.
-        for environment in reversed(self._open[keep:]):
+    def close_environments(self) -> None:
+        for environment in self._open:
             environment.close()
-        del self._open[keep:]
+        self._open.clear()
+
+    def close(self) -> None:
+        self.close_environments()
+        if self._backend is not None:
+            self._backend.close()
 
 
-def check_environment(make: Callable[..., ToolEnvironment]) -> list[Check]:
-    """Run every check on the environments that `make` makes (it is passed ``sandboxes=`` if they use any)."""
-    bench = _Bench(make)
+def check_environment(make: Callable[..., ToolEnvironment], sandboxes: BackendSpec | None = None) -> list[Check]:
+    """Run every check on the environments that `make` makes.
+
+    Args:
+        make: makes an environment; it is passed ``sandboxes=`` if they use any.
+        sandboxes: the backend of these; without it, bubblewrap.
+    """
+    bench = _Bench(make, sandboxes)
     try:
         bench.make()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what the author needs to read
@@ -95,7 +108,7 @@ def check_environment(make: Callable[..., ToolEnvironment]) -> list[Check]:
         except Exception as error:  # noqa: BLE001 - a crash in somebody's environment is a finding, not our crash
             found.append(Check(name=name, status="failed", detail=_one_line(error)))
         finally:
-            bench.close(keep=1)
+            bench.close_environments()
     bench.close()
     return found
 
