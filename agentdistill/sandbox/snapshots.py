@@ -278,8 +278,8 @@ def _look(ask: Ask, offer: str, *, held: bytes = b"", anew: bool = False) -> _Lo
             contents[name] = _checked(name, content, content_digest((content,)))
     if at != len(body) or len(head["tree"]) != DIGEST:
         raise ValueError("the reply to a look is malformed")
-    commands = tuple(line.decode(errors="replace") for line in head.get("commands", ()))
-    live = LiveProcesses(commands, tuple(int(port) for port in head.get("ports", ())))
+    commands = tuple(sorted(line.decode(errors="replace") for line in head.get("commands", ())))
+    live = LiveProcesses(commands, tuple(sorted(int(port) for port in head.get("ports", ()))))
     return _Look(head["tree"], structure, contents, larger, live)
 
 

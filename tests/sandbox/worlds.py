@@ -1,4 +1,4 @@
-"""Trees that change at random, a look at them that owes nothing to the code under test, and an agent without a sandbox."""
+"""Trees that change at random, an independent look at them, and an agent without a sandbox."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import mmap
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,12 @@ ACTS = st.one_of(
     st.tuples(st.just("chmod"), A_PATH, st.sampled_from(MODES)),
     st.tuples(st.just("symlink"), A_PATH, st.sampled_from([b"a", b"/etc/passwd", b"\xff", b"nowhere", b"t" * 4000])),
     st.tuples(st.just("link"), A_PATH, A_PATH),
-    st.tuples(st.just("link and edit"), A_PATH, A_PATH),
+    st.tuples(st.just("move by link and edit"), A_PATH, A_PATH),
+    st.tuples(st.just("edit through a name that goes"), A_PATH, A_PATH),
+    st.tuples(st.just("edit in a directory that goes"), A_PATH, A_PATH),
+    st.tuples(st.just("chmod through a name that goes"), A_PATH, A_PATH),
+    st.tuples(st.just("replace"), A_PATH, A_PATH),
+    st.tuples(st.just("make a directory anew"), A_PATH),
     st.tuples(st.just("mkdir"), A_PATH),
     st.tuples(st.just("mkdir"), A_PATH),
     st.tuples(st.just("fifo"), A_PATH),
@@ -78,11 +84,38 @@ def act(root: bytes, what: str, path: bytes, *rest: Any) -> None:
             os.symlink(rest[0], full)
         elif what == "link":
             os.link(full, os.path.join(root, rest[0]), follow_symlinks=False)
-        elif what == "link and edit":
+        elif what == "move by link and edit":
             other = os.path.join(root, rest[0])
             os.link(full, other, follow_symlinks=False)
             write_through_a_map(other)
             os.unlink(full)
+        elif what == "edit through a name that goes":
+            other = os.path.join(root, rest[0])
+            os.link(full, other, follow_symlinks=False)
+            write_through_a_map(other)
+            os.unlink(other)
+        elif what == "edit in a directory that goes":
+            folder = os.path.join(root, rest[0])
+            os.mkdir(folder)
+            with suppress(OSError):
+                os.link(full, os.path.join(folder, b"other"), follow_symlinks=False)
+                write_through_a_map(os.path.join(folder, b"other"))
+                os.unlink(os.path.join(folder, b"other"))
+            os.rmdir(folder)
+        elif what == "chmod through a name that goes":
+            other = os.path.join(root, rest[0])
+            os.link(full, other, follow_symlinks=False)
+            if not os.path.islink(other):
+                os.chmod(other, stat.S_IMODE(os.lstat(other).st_mode) ^ 0o111)
+            os.unlink(other)
+        elif what == "replace":
+            other = os.path.join(root, rest[0])
+            with open(other, "xb") as file:
+                file.write(b"replaced")
+            os.rename(other, full)
+        elif what == "make a directory anew":
+            os.rmdir(full)
+            os.mkdir(full, 0o750)
         elif what == "mkdir":
             os.mkdir(full)
         elif what == "fifo":
@@ -175,3 +208,6 @@ class LocalAgent:
         assert len(answer) == length <= largest
         self.received += length
         return wire.loads(wire.dumps(reply)), answer
+
+    def close(self) -> None:
+        self.workspace.close()

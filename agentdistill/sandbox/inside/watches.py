@@ -1,4 +1,4 @@
-"""Which files were written to, told by the kernel (inotify), also where no time of the file tells it.
+"""What the kernel (inotify) reports of directories since we last looked, also where no time of a file tells it.
 
 A write through a shared memory map does not show in the times of a file on tmpfs. But the kernel reports that a file
 opened for writing was closed, and it is closed only when its last mapping is gone, also when its process was killed.
@@ -14,10 +14,65 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_MODIFY, _CLOSE_WRITE, _OVERFLOW, _IGNORED = 0x2, 0x8, 0x4000, 0x8000
-_ONLY_DIRECTORIES, _NEVER_LINKS = 0x01000000, 0x02000000
-
+_MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x4, 0x8, 0x40, 0x80, 0x100, 0x200
+_OVERFLOW, _IGNORED, _DIRECTORY = 0x4000, 0x8000, 0x40000000
+_ONLY_DIRECTORIES, _NEVER_LINKS = 0x1000000, 0x2000000
+_WRITTEN = _MODIFY | _CLOSE_WRITE
+_ALL = _WRITTEN | _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _EVENT = struct.Struct("iIII")
+
+
+class Reported:
+    """What has happened.
+
+    Attributes:
+        touched: numbers of the watches on directories in which something is not as it was.
+        written: number of a watch, and name in its directory, of each file whose content may have changed.
+        gone: numbers of watches whose directory is no more.
+        complete: whether this is all; false if there was more than the kernel could remember.
+        hidden: whether a name appeared and is gone again, or a directory appeared. Something may have happened through
+            such a name, or in such a directory, to a file that has another name somewhere else.
+    """
+
+    __slots__ = ("_appeared", "_moving", "complete", "gone", "hidden", "touched", "written")
+
+    def __init__(self) -> None:
+        self.touched: set[int] = set()
+        self.written: set[tuple[int, bytes]] = set()
+        self.gone: set[int] = set()
+        self.complete = True
+        self.hidden = False
+        self._appeared: set[tuple[int, bytes]] = set()
+        self._moving: set[int] = set()
+
+    def add(self, number: int, mask: int, cookie: int, name: bytes) -> None:
+        """One event, as the kernel tells it."""
+        if mask & _OVERFLOW:
+            self.complete = False
+            return
+        if mask & _IGNORED:
+            self.gone.add(number)
+            return
+        self.touched.add(number)
+        where = number, name
+        if mask & _WRITTEN:
+            self.written.add(where)
+        elif mask & _CREATE:
+            self._appeared.add(where)
+            self.hidden = self.hidden or bool(mask & _DIRECTORY)
+        elif mask & (_DELETE | _MOVED_FROM | _MOVED_TO) and where in self._appeared:
+            self._appeared.discard(where)
+            if mask & _MOVED_FROM:
+                self._moving.add(cookie)
+            else:
+                self.hidden = True
+        if mask & _MOVED_TO and cookie in self._moving:
+            self._moving.discard(cookie)
+            self._appeared.add(where)
+
+    def end(self) -> None:
+        """There are no more events."""
+        self.hidden = self.hidden or bool(self._moving)
 
 
 class Watches:
@@ -44,33 +99,26 @@ class Watches:
         Raises:
             OSError: there are too many watches, or it is no directory that we may read.
         """
-        number: int = self._add(self._descriptor, folder, _MODIFY | _CLOSE_WRITE | _ONLY_DIRECTORIES | _NEVER_LINKS)
+        number: int = self._add(self._descriptor, folder, _ALL | _ONLY_DIRECTORIES | _NEVER_LINKS)
         if number < 0:
             raise OSError(ctypes.get_errno(), "no watch", folder)
         return number
 
-    def reported(self) -> tuple[set[tuple[int, bytes]], bool]:
-        """What was written to since the last call: number of the watch and name in its directory.
-
-        The second value is true if there was more than the kernel could remember.
-        """
-        found: set[tuple[int, bytes]] = set()
-        overflowed = False
+    def reported(self) -> Reported:
+        """What has happened since the last call."""
+        found = Reported()
         while True:
             try:
                 events = os.read(self._descriptor, 1 << 16)
             except BlockingIOError:
-                return found, overflowed
+                found.end()
+                return found
             at = 0
             while at < len(events):
-                number, mask, _, length = _EVENT.unpack_from(events, at)
+                number, mask, cookie, length = _EVENT.unpack_from(events, at)
                 at += _EVENT.size
-                name = events[at : at + length].rstrip(b"\0")
+                found.add(number, mask, cookie, events[at : at + length].rstrip(b"\0"))
                 at += length
-                if mask & _OVERFLOW:
-                    overflowed = True
-                elif not mask & _IGNORED:
-                    found.add((number, name))
 
     def close(self) -> None:
         """Give up all watches."""
