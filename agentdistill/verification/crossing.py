@@ -21,6 +21,7 @@ from pydantic import Field
 from agentdistill.errors import SandboxError, VerifierError
 from agentdistill.records import Record
 from agentdistill.sandbox import Sandbox, SandboxBackend
+from agentdistill.sandbox.base import SandboxFile
 
 PROTECTED = (
     *(".git", ".hg", ".svn"),
@@ -54,7 +55,10 @@ class Crossed:
 
 @contextmanager
 def fresh_world(
-    left: Sandbox, backend: SandboxBackend, crossing: Crossing | None = None, own: Mapping[str, bytes] | None = None
+    left: Sandbox,
+    backend: SandboxBackend,
+    crossing: Crossing | None = None,
+    own: Mapping[str, SandboxFile] | None = None,
 ) -> Iterator[Sandbox]:
     """A fresh sandbox with what crosses over from `left`; closed at the end.
 
@@ -70,8 +74,8 @@ def fresh_world(
     try:
         fresh = backend.create()
         try:
-            for name, content in (own or {}).items():
-                fresh.write_file(name, content, executable=content.startswith(_EXECUTABLE))
+            if own:
+                fresh.upload(own)
             cross(left, fresh, crossing or Crossing())
             yield fresh
         finally:

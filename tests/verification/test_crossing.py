@@ -1,11 +1,11 @@
-"""What crosses over into the fresh sandbox: declared regular files as bytes, and nothing that changes how things start."""
+"""What crosses over into the fresh sandbox: declared regular files, and nothing that changes how things start."""
 
 from __future__ import annotations
 
 import pytest
 
 from agentdistill.errors import SandboxLostError, VerifierError
-from agentdistill.sandbox.base import Sandbox
+from agentdistill.sandbox.base import Sandbox, SandboxFile
 from agentdistill.verification import Crossing, cross, fresh_world
 
 ODD = ["plain.py", "a/b/c.txt", "with space", "-dash", ".hidden", "line\nbreak", "bytes\udcff", "**", "[x]"]
@@ -53,8 +53,8 @@ def test_only_declared_paths_cross(left: Sandbox, fresh: Sandbox, paths: tuple[s
 
 def test_links_pipes_sockets_and_files_that_cannot_be_read_do_not_cross(left: Sandbox, fresh: Sandbox) -> None:
     left.exec(
-        "echo x > real; ln -s real link; ln -s /etc/passwd out; ln -s / root; mkfifo pipe; mkdir -p shut empty; echo x > shut/f;"
-        "chmod 0 shut; echo x > unreadable; chmod 0 unreadable;"
+        "echo x > real; ln -s real link; ln -s /etc/passwd out; ln -s / root; mkfifo pipe; mkdir -p shut empty;"
+        "echo x > shut/f; chmod 0 shut; echo x > unreadable; chmod 0 unreadable;"
         "python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('socket')\"; ln real second"
     )
     crossed = cross(left, fresh, Crossing())
@@ -148,11 +148,9 @@ def test_a_project_file_crosses_unless_it_says_something_else_to_pytest(
 def test_a_fresh_world_has_the_tasks_files_then_the_agents_and_is_closed_afterwards(backend, left: Sandbox) -> None:
     left.write_file("cart.py", b"new")
     own = {"cart.py": b"old", "conftest.py": b"own", "README": b"deleted by the agent"}
-    with fresh_world(left, backend, own=own) as fresh:
-        assert {name: fresh.read_file(name) for name in fresh.list_files()} == {
-            "cart.py": b"new",
-            "conftest.py": b"own",
-        }
+    with fresh_world(left, backend, own={name: SandboxFile(text) for name, text in own.items()}) as fresh:
+        there = {name: fresh.read_file(name) for name in fresh.list_files()}
+    assert there == {"cart.py": b"new", "conftest.py": b"own"}
     with pytest.raises(SandboxLostError):
         fresh.list_files()
 
