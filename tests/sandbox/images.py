@@ -1,4 +1,4 @@
-"""Images for tests, made of files of this machine: there is no registry to get any from."""
+"""An engine for tests, and images made of files of this machine: there is no registry to get any from."""
 
 import hashlib
 import io
@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+
+import docker
+import pytest
 
 # What an image of an ordinary distribution has, as far as commands of our tests and checks use it.
 PROGRAMS = re.findall(
@@ -84,3 +87,19 @@ def tiny_image(client) -> str:
 def empty_image(client) -> str:
     """An image without a single file."""
     return image_of(client, [], changes=["LABEL empty=yes"])
+
+
+def engine_client():
+    """The SDK's client of the engine here. Without an engine the test is skipped, but in CI it fails."""
+    try:
+        return docker.APIClient(**docker.utils.kwargs_from_env(), version="auto")
+    except docker.errors.DockerException as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no Docker engine: {error}")
+
+
+def remove_images(client) -> None:
+    """Remove the images that tests have made."""
+    for image in client.images(name="agentdistill-test"):
+        client.remove_image(image["Id"], force=True)

@@ -30,10 +30,14 @@ class Attached:
     """
 
     def __init__(self, taken: Any, remove: Callable[[], None]) -> None:
-        self._taken = taken
         self._remove = remove
-        # Of an unencrypted connection the SDK hands out a reader that knows no deadlines; the socket below does.
-        self._socket = taken if isinstance(taken, socket.socket) else socket.socket(fileno=socket.dup(taken.fileno()))
+        self._sdk: Any = None
+        if isinstance(taken, socket.socket):
+            self._socket, self._sdk = taken, getattr(taken, "_response", None)
+        else:
+            # Of an unencrypted connection the SDK hands out a reader that knows no deadlines; the socket below does.
+            self._socket = socket.socket(fileno=socket.dup(taken.fileno()))
+            _close(taken, getattr(taken, "_response", None))
         self._frame = 0
         self._stream = _STDOUT
         self._raw = bytearray()
@@ -85,8 +89,7 @@ class Attached:
         """See `Connection.close`."""
         if not self._closed:
             self._closed = True
-            self._socket.close()
-            self._taken.close()
+            _close(self._socket, self._sdk)
             self._remove()
 
     def _take(self, size: int) -> bytes:
@@ -111,3 +114,10 @@ class Attached:
         if left <= 0:
             raise TimeoutError("the other end does not answer in time")
         self._socket.settimeout(left)
+
+
+def _close(opened: Any, response: Any) -> None:
+    """Close what the SDK opened, at once: left to itself it would stay open until some collection of garbage."""
+    if response is not None:
+        response.close()
+    opened.close()

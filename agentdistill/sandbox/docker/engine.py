@@ -74,7 +74,7 @@ class Engine:
             SandboxUnavailableError: the engine is gone, does not answer or lacks something that can be installed.
             SandboxError: the engine refused.
         """
-        import docker  # type: ignore[import-untyped]
+        docker = _sdk()
         import requests
 
         try:
@@ -192,8 +192,7 @@ class Engine:
         Raises:
             SandboxError: the engine does not do it.
         """
-        import docker
-
+        docker = _sdk()
         until = time.monotonic() + _ANSWERS_WITHIN
         while time.monotonic() < until:
             with self.calling("remove a container"):
@@ -221,12 +220,7 @@ class Engine:
                 self._client = None
 
     def _connect(self) -> Any:
-        try:
-            import docker
-        except ImportError as error:
-            raise SandboxUnavailableError(
-                "the docker sandbox needs the Docker SDK: `pip install 'agentdistill[docker]'`"
-            ) from error
+        docker = _sdk()
         if self.host.startswith("ssh://"):
             raise SandboxUnavailableError(
                 f"{self.host}: an engine behind ssh is reached through a forwarded socket: "
@@ -235,7 +229,17 @@ class Engine:
             )
         with self.calling("use a Docker engine"):
             settings = docker.utils.kwargs_from_env({**os.environ, "DOCKER_HOST": self.host})
-            return docker.APIClient(**settings, timeout=_ANSWERS_WITHIN, version="auto", max_pool_size=32)
+
+            def client(version: str) -> Any:
+                made = docker.APIClient(**settings, timeout=_ANSWERS_WITHIN, version=version, max_pool_size=32)
+                # Or proxies and certificates that are meant for the web would be used, in place of the engine's own.
+                made.trust_env = False
+                return made
+
+            first = client(docker.constants.MINIMUM_DOCKER_API_VERSION)
+            version = first.version(api_version=False)["ApiVersion"]
+            first.close()
+            return client(version)
 
     def _unreachable(self, error: BaseException) -> str:
         """What keeps us from the engine, and how to mend it."""
@@ -251,6 +255,16 @@ class Engine:
                 "or set DOCKER_HOST to where it is"
             )
         return f"the connection to the engine at {self.host} failed: {cause or error}"
+
+
+def _sdk() -> Any:
+    try:
+        import docker  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise SandboxUnavailableError(
+            "the docker sandbox needs the Docker SDK: `pip install 'agentdistill[docker]'`"
+        ) from error
+    return docker
 
 
 def _system_error(error: BaseException) -> OSError | None:

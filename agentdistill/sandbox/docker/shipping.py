@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from agentdistill.errors import SandboxError, SandboxUnavailableError
 from agentdistill.sandbox.docker.engine import Engine
-from agentdistill.sandbox.docker.leftovers import KEPT_SECONDS, Owner, reap
+from agentdistill.sandbox.docker.leftovers import KEPT_SECONDS, KIND, Owner, reap
 from agentdistill.sandbox.runtime import INSIDE, PLACE, Runtime, compile_tree, tree_digest
 
 _COMPLETE = ".complete"
@@ -54,8 +54,7 @@ def ship(engine: Engine, runtime: Runtime, image: str, owner: Owner) -> str:
         compile_tree(Path(folder))
         digest = hashlib.sha256((runtime.digest + tree_digest(inside)).encode()).hexdigest()[:16]
         volume, filler = f"agentdistill-runtime-{digest}", f"agentdistill-filler-{digest}"
-        with engine.calling("make a volume"):
-            engine.api.create_volume(volume, labels=owner.labels("runtime", KEPT_SECONDS))
+        _make(engine, volume, owner)
         container = _hold(engine, filler, volume, image, owner)
         try:
             if not _is_complete(engine, container):
@@ -66,6 +65,15 @@ def ship(engine: Engine, runtime: Runtime, image: str, owner: Owner) -> str:
         finally:
             engine.remove(container)
         return volume
+
+
+def _make(engine: Engine, volume: str, owner: Owner) -> None:
+    with engine.calling("make a volume"):
+        labels = owner.labels("runtime", KEPT_SECONDS)
+        if KIND not in (engine.api.create_volume(volume, labels=labels).get("Labels") or {}):
+            # An empty one that the engine made itself, for a container that named it after somebody had removed it.
+            engine.api.remove_volume(volume, force=True)
+            engine.api.create_volume(volume, labels=labels)
 
 
 def _hold(engine: Engine, filler: str, volume: str, image: str, owner: Owner) -> str:
