@@ -84,12 +84,15 @@ class _Walk:
     def directory(self, path: bytes, have: bytes | None, want: bytes) -> None:
         """Compare what is in a directory; without `have`, it has just been made."""
         present = {} if have is None else {entry[0]: entry for entry in decode_directory(self._read(have))}
-        target = {entry[0]: entry for entry in decode_directory(self._read(want))}
+        target = decode_directory(self._read(want))
         prefix = b"" if path == b"." else path + b"/"
-        for name in present.keys() - target.keys():
+        looked_into = path in self._on_the_way
+        for entry in target:
+            there = present.pop(entry[0], None)
+            if there != entry or looked_into:
+                self._entry(prefix + entry[0], there, entry)
+        for name in present:
             self.removed.append((REMOVE, prefix + name, 0, 0, b""))
-        for name, entry in target.items():
-            self._entry(prefix + name, present.get(name), entry)
 
     def _entry(self, path: bytes, have: Entry | None, want: Entry) -> None:
         _, kind, mode, value = want

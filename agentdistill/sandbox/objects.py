@@ -27,6 +27,7 @@ _VERSION = 1
 _WAIT_SECONDS = 60.0
 _MOST_VALUES = 500  # in one question
 _LONGEST_JOURNAL = 4 << 20
+_PAGE = 16384  # bytes; a source file is in few of them, which is what a restore reads
 _SCHEMA = f"""
     CREATE TABLE objects (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, content BLOB,
         pieces BLOB);
@@ -51,9 +52,7 @@ class Objects:
 
     def sizes(self, digests: Iterable[bytes]) -> dict[bytes, int]:
         """Those of the objects that are here, with their sizes in bytes."""
-        # The length of what will be read, also where it is damaged: it is promised before it is sent.
-        question = "SELECT digest, coalesce(length(content), size) FROM objects WHERE digest IN"
-        return dict(self._among(question, digests))
+        return dict(self._among("SELECT digest, size FROM objects WHERE digest IN", digests))
 
     def get(self, digest: bytes) -> bytes | None:
         """An object, or `None` if it is not here. Not checked against its digest."""
@@ -245,6 +244,7 @@ class ObjectStore:
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         if not self._exported:
+            connection.execute(f"PRAGMA page_size = {_PAGE}")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _write_ahead(connection)
         with _transaction(connection, "BEGIN" if self._exported else "BEGIN IMMEDIATE"):

@@ -398,7 +398,7 @@ def _filled(objects: Objects, plan: Sequence[Operation]) -> tuple[bytes, list[by
         if what != WRITE:
             operations.append((what, path, mode, 0, value))
         elif _ZEROS not in pieces.get(value, ()):
-            operations.append((WRITE, path, mode, sizes[value], b""))
+            operations.append((WRITE, path, mode, sizes[value], value))
             contents.append(value)
         else:
             operations.append((WRITE, path, 0o600, 0, b""))
@@ -413,6 +413,6 @@ def _parts(objects: Objects, operations: bytes, contents: Sequence[bytes]) -> It
     yield operations
     for name in contents:
         content = objects.get(name)
-        if content is None:
-            raise SnapshotError("the content of a file is lost")
+        if content is None or content_digest((content,)) != name:
+            raise SnapshotError("the content of a file is lost, or does not match its digest")
         yield content

@@ -361,30 +361,42 @@ class Folders:
         order = [self._top]
         for folder in order:
             order += [below for below in folder.folders.values() if below.digest is None]
-        contents: dict[int, tuple[int, int, bytes]] = {}
+        known, contents = self._contents, found.contents
+        seen: dict[int, tuple[int, int, bytes]] = {}
         for folder in reversed(order):
             entries: list[Entry] = []
+            prefix = folder.path + b"/" if folder.path else b""
             for name, kind, info in folder.items:
-                mode, value = stat.S_IMODE(info.st_mode), b""
+                mode = stat.S_IMODE(info.st_mode)
                 if kind == FILE:
-                    known = contents.get(info.st_ino)
-                    if known is None:
-                        path = b"%b/%b" % (folder.path, name) if folder.path else name
-                        known = contents[info.st_ino] = self._content(path, info, found, doubted)
-                        found.contents[known[2]] = known[1], path
-                    value = known[2]
+                    inode = info.st_ino
+                    content = seen.get(inode)
+                    if content is None:
+                        content = known.get(inode)
+                        if (
+                            content is None
+                            or content[0] != info.st_ctime_ns
+                            or content[1] != info.st_size
+                            or doubted is None
+                            or inode in doubted
+                        ):
+                            content = self._read(prefix + name, info, found)
+                        seen[inode] = content
+                        contents[content[2]] = content[1], prefix + name
+                    entries.append((name, kind, mode, content[2]))
                 elif kind == DIRECTORY:
-                    value = folder.folders[name].digest or b""
+                    entries.append((name, kind, mode, folder.folders[name].digest or b""))
                 elif kind == SYMLINK:
-                    mode, value = 0, folder.targets[name]
-                entries.append((name, kind, mode, value))
+                    entries.append((name, kind, 0, folder.targets[name]))
+                else:
+                    entries.append((name, kind, mode, b""))
             structure = encode_directory(entries)
             folder.digest = digest(structure)
             found.structure[folder.digest] = structure
         if found.whole:
-            self._contents, self._most_contents = contents, len(contents)
+            self._contents, self._most_contents = seen, len(seen)
         else:
-            self._contents.update(contents)
+            self._contents.update(seen)
         self._touched.clear()
         links = self._links(found)
         structure = encode_tree(self._top.mode, self._top.digest or b"", links)
@@ -404,19 +416,8 @@ class Folders:
         found.structure[digest(structure)] = structure
         return digest(structure)
 
-    def _content(
-        self, path: bytes, info: os.stat_result, found: Found, doubted: set[int] | None
-    ) -> tuple[int, int, bytes]:
-        """Ctime, size and digest of a file, which is read if need be."""
-        known = self._contents.get(info.st_ino)
-        if (
-            known is not None
-            and known[0] == info.st_ctime_ns
-            and known[1] == info.st_size
-            and doubted is not None
-            and info.st_ino not in doubted
-        ):
-            return known
+    def _read(self, path: bytes, info: os.stat_result, found: Found) -> tuple[int, int, bytes]:
+        """Ctime, size and digest of a file."""
         size = info.st_size
         chunks: Iterable[bytes] = self._chunks(path, size)
         if size <= found.room:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
+from operator import lt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # a sandbox need not load typing
@@ -37,12 +38,13 @@ if TYPE_CHECKING:  # a sandbox need not load typing
 
 # ---- kinds of entries
 DIRECTORY, FILE, SYMLINK, FIFO, SOCKET, WHITEOUT = b"dflpsw"
+_DIGESTED = (FILE, DIRECTORY)
 
 # ---- operations: each says which of mode, size and value it uses. `size` bytes of content go with WRITE and APPEND.
 REMOVE = 1  # whatever is at the path, with all that is below
 CHMOD = 2  # mode
 MAKE_DIRECTORY = 3  # mode 700 until a CHMOD says otherwise
-WRITE = 4  # mode, size: a new file
+WRITE = 4  # mode, size, and the digest of the content as value; no value if more of the file follows
 APPEND = 5  # size: more of a file that was just written
 EXTEND = 6  # size: zeros at the end of a file that was just written, as a hole
 MAKE_SYMLINK = 7  # value: the target
@@ -97,7 +99,8 @@ def decode_directory(content: bytes) -> list[Entry]:
     if content[:2] != _DIRECTORY_MAGIC:
         raise ValueError("not a directory object")
     entries: list[Entry] = []
-    unpack, head, at, end, last = _ENTRY.unpack_from, _ENTRY.size, 2, len(content), b""
+    names: list[bytes] = []
+    unpack, head, at, end = _ENTRY.unpack_from, _ENTRY.size, 2, len(content)
     while at < end:
         if at + head > end:
             raise ValueError("a directory object is cut off")
@@ -107,20 +110,24 @@ def decode_directory(content: bytes) -> list[Entry]:
         at += name_length
         value = content[at : at + value_length]
         at += value_length
-        if name <= last or mode > 0o7777 or not _is_value(kind, mode, value):
-            raise ValueError("a directory object is not canonical")
-        if b"/" in name or b"\0" in name or name in (b".", b".."):
-            raise ValueError("a directory object has a name that no file can have")
+        if kind in _DIGESTED:
+            if value_length != DIGEST:
+                raise ValueError("a directory object has a digest that is none")
+        elif not _is_other(kind, mode, value):
+            raise ValueError("a directory object has something that no directory can have")
+        if mode > 0o7777:
+            raise ValueError("a directory object has a mode that is none")
         entries.append((name, kind, mode, value))
-        last = name
-    if at != end:
-        raise ValueError("a directory object is cut off")
+        names.append(name)
+    every = b"/".join(names)
+    if at != end or not all(names) or not all(map(lt, names, names[1:])):
+        raise ValueError("a directory object is cut off or not sorted")
+    if every.count(b"/") > len(names) - bool(names) or b"\0" in every or b"." in names or b".." in names:
+        raise ValueError("a directory object has a name that no file can have")
     return entries
 
 
-def _is_value(kind: int, mode: int, value: bytes) -> bool:
-    if kind in (FILE, DIRECTORY):
-        return len(value) == DIGEST
+def _is_other(kind: int, mode: int, value: bytes) -> bool:
     if kind == SYMLINK:
         return mode == 0 and 0 < len(value) < 4096 and b"\0" not in value
     return kind in (FIFO, SOCKET, WHITEOUT) and not value

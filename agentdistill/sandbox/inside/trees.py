@@ -26,7 +26,6 @@ from .tree_objects import (
     SOCKET,
     WHITEOUT,
     WRITE,
-    content_digest,
     decode_operations,
     encode_offer,
 )
@@ -171,17 +170,19 @@ class Workspace:
 
     def _do(self, what: int, full: bytes, mode: int, size: int, value: bytes, body: Body) -> None:
         if what == WRITE:
-            self._write(full, mode, size, body)
+            self._write(full, mode, size, value, body)
         elif what == APPEND:
             with open(os.open(full, _MORE), "wb", 0) as file:
-                for _ in _written_to(file.fileno(), body.chunks(size)):
-                    pass
+                _write(file.fileno(), body.chunks(size))
         elif what == EXTEND:
             os.truncate(full, os.lstat(full).st_size + size)
         elif what == CHMOD:
             os.chmod(full, mode)
         elif what == REMOVE:
-            remove(os.fsdecode(full))
+            try:
+                os.unlink(full)
+            except IsADirectoryError:
+                remove(os.fsdecode(full))
         elif what == MAKE_DIRECTORY:
             os.mkdir(full, 0o700)
         elif what == MAKE_SYMLINK:
@@ -194,24 +195,22 @@ class Workspace:
         else:
             raise ValueError("an unknown operation")
 
-    def _write(self, full: bytes, mode: int, size: int, body: Body) -> None:
+    def _write(self, full: bytes, mode: int, size: int, name: bytes, body: Body) -> None:
         file = os.open(full, _NEW, 0o600)
         try:
-            name = content_digest(_written_to(file, body.chunks(size)))
+            _write(file, body.chunks(size))
             os.fchmod(file, mode)
-            info = os.fstat(file)
+            if name:  # the host has seen to it that this is the digest
+                self._folders.remember(os.fstat(file), name)
         finally:
             os.close(file)
-        self._folders.remember(info, name)
 
     def _full(self, path: bytes) -> bytes:
         return self._root if path == b"." else b"%b/%b" % (self._root, path)
 
 
-def _written_to(file: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, each after it was written."""
+def _write(file: int, chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         written = os.write(file, chunk)
         while written < len(chunk):
             written += os.write(file, chunk[written:])
-        yield chunk

@@ -46,7 +46,7 @@ class Reported:
         self._moving: set[int] = set()
 
     def add(self, number: int, mask: int, cookie: int, name: bytes) -> None:
-        """One event, as the kernel tells it."""
+        """One event, as the kernel tells it; those of files that were written to have been dealt with."""
         if mask & _OVERFLOW:
             self.complete = False
             return
@@ -55,9 +55,7 @@ class Reported:
             return
         self.touched.add(number)
         where = number, name
-        if mask & _WRITTEN:
-            self.written.add(where)
-        elif mask & _CREATE:
+        if mask & _CREATE:
             self._appeared.add(where)
             self.hidden = self.hidden or bool(mask & _DIRECTORY)
         elif mask & (_DELETE | _MOVED_FROM | _MOVED_TO) and where in self._appeared:
@@ -117,8 +115,13 @@ class Watches:
             while at < len(events):
                 number, mask, cookie, length = _EVENT.unpack_from(events, at)
                 at += _EVENT.size
-                found.add(number, mask, cookie, events[at : at + length].rstrip(b"\0"))
+                name = events[at : at + length].rstrip(b"\0")
                 at += length
+                if mask & _WRITTEN:  # most are
+                    found.touched.add(number)
+                    found.written.add((number, name))
+                else:
+                    found.add(number, mask, cookie, name)
 
     def close(self) -> None:
         """Give up all watches."""
