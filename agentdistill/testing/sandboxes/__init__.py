@@ -26,11 +26,13 @@ from agentdistill.testing.sandboxes import (
     snapshots,
     trees,
 )
+from agentdistill.testing.sandboxes.bench import Bench
 from agentdistill.testing.sandboxes.suite import (
     CheckFunction,
     Finding,
     checks_of,
     choose,
+    run_check,
     run_checks,
     title_of,
     unattacked_gaps,
@@ -69,4 +71,4 @@ def check_sandboxes(spec: BackendSpec, only: Sequence[str] = ()) -> Iterator[Fin
         yield from unattacked_gaps(spec, CHECKS)
 
 
-__all__ = ["CHECKS", "CheckFunction", "Finding", "check_sandboxes", "title_of"]
+__all__ = ["CHECKS", "Bench", "CheckFunction", "Finding", "check_sandboxes", "run_check", "title_of"]

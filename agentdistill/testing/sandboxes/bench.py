@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from agentdistill.errors import SandboxError
 from agentdistill.sandbox.base import Limits, Sandbox, SandboxBackend, SnapshotId
 from agentdistill.sandbox.loading import BackendSpec
-from agentdistill.testing.sandboxes.programs import namespace, run_bare, run_inside
+from agentdistill.testing.sandboxes.programs import namespace, run_bare, run_inside, working_directory
 
 SMALL = Limits(
     seconds=20,
@@ -68,9 +68,11 @@ class Bench:
         return made
 
     def sandbox(self, snapshot: SnapshotId | None = None) -> Sandbox:
-        """A fresh sandbox of the shared backend, closed when the check is over."""
+        """A sandbox of the shared backend, closed when the check is over; empty, or a fork of `snapshot`."""
         made = self.backend.create(snapshot)
         self._check.callback(made.close)
+        if snapshot is None and made.list_files():  # the files of an image
+            made.exec("rm -rf -- * .[!.]* ..?*")
         return made
 
     def contained(self) -> Sandbox:
@@ -123,6 +125,11 @@ class Bench:
         """Close everything."""
         self.end_check()
         self._stack.close()
+
+
+def workspace_of(sandbox: Sandbox) -> str:
+    """The path of the workspace, which is where the first command starts."""
+    return run_inside(sandbox, working_directory).output.removeprefix("reached: ").removesuffix("\n")
 
 
 def require(condition: object, problem: str) -> None:

@@ -6,7 +6,7 @@ import time
 
 from agentdistill.errors import SandboxError
 from agentdistill.sandbox.base import Sandbox
-from agentdistill.testing.sandboxes.bench import Bench, one_line, require
+from agentdistill.testing.sandboxes.bench import Bench, one_line, require, workspace_of
 from agentdistill.testing.sandboxes.programs import run_inside
 
 SLACK = 5.0
@@ -140,32 +140,35 @@ def what_cannot_run_is_a_result(bench: Bench) -> str:
 def directory_and_variables_persist(bench: Bench) -> None:
     """The working directory and exported variables persist from line to line, also when a line fails."""
     sandbox = bench.sandbox()
+    workspace = workspace_of(sandbox)
     require(sandbox.exec("mkdir -p a/b; cd a/b; export X='two\nlines' Y=2; Z=3; exit 5").exit_code == 5, "exit code")
     said = sandbox.exec('pwd; echo "$X|$Y|$Z"').output
-    require(said == "/workspace/a/b\ntwo\nlines|2|\n", f"what was left is {one_line(said)}")
+    require(said == f"{workspace}/a/b\ntwo\nlines|2|\n", f"what was left is {one_line(said)}")
     sandbox.exec("unset Y; cd ..; false")
     said = sandbox.exec("pwd; echo ${Y-unset}").output
-    require(said == "/workspace/a\nunset\n", f"what was left is {one_line(said)}")
+    require(said == f"{workspace}/a\nunset\n", f"what was left is {one_line(said)}")
 
 
 def argument_vectors_leave_the_shell_alone(bench: Bench) -> None:
     """An argument vector starts in the shell's directory, but neither sees nor changes what the shell exported."""
     sandbox = bench.sandbox()
+    workspace = workspace_of(sandbox)
     sandbox.exec("mkdir d; cd d; export MISLEADING=1")
-    require(sandbox.exec(["pwd"]).output == "/workspace/d\n", "it starts elsewhere")
+    require(sandbox.exec(["pwd"]).output == f"{workspace}/d\n", "it starts elsewhere")
     require("MISLEADING" not in sandbox.exec(["env"]).output, "it sees exported variables")
     sandbox.exec(["sh", "-c", "cd /; export Q=1"])
     said = sandbox.exec("pwd; echo ${Q-no}").output
-    require(said == "/workspace/d\nno\n", f"it changed the shell: {one_line(said)}")
+    require(said == f"{workspace}/d\nno\n", f"it changed the shell: {one_line(said)}")
 
 
 def vanished_directory_leads_back(bench: Bench) -> None:
     """A working directory that was removed leads back to the workspace, not to a broken sandbox."""
     sandbox = bench.sandbox()
+    workspace = workspace_of(sandbox)
     sandbox.exec("mkdir d; cd d")
-    sandbox.exec(["rmdir", "/workspace/d"])
-    require(sandbox.exec(["pwd"]).output == "/workspace\n", "an argument vector does not start in the workspace")
-    require(sandbox.exec("pwd").output == "/workspace\n", "a line does not start in the workspace")
+    sandbox.exec(["rmdir", f"{workspace}/d"])
+    require(sandbox.exec(["pwd"]).output == f"{workspace}\n", "an argument vector does not start in the workspace")
+    require(sandbox.exec("pwd").output == f"{workspace}\n", "a line does not start in the workspace")
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------

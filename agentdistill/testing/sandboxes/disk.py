@@ -82,7 +82,7 @@ def sparse_file_meets_its_size(bench: Bench) -> str:
     return runs_against(bench, "file_bytes", (*TOO_LARGE, *FULL), _stretches_file, str(10 << 30))
 
 
-@threat("disk fill")
+@threat("many files")
 def workspace_meets_its_number_of_files(bench: Bench) -> str:
     """A workspace takes as many files as it may hold, then ENOSPC; so many files are still listed and kept."""
     bench.needs_limit("workspace_files")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from agentdistill.sandbox.base import Sandbox
-from agentdistill.testing.sandboxes.bench import Bench, one_line, refused, require
+from agentdistill.testing.sandboxes.bench import Bench, one_line, refused, require, workspace_of
 from agentdistill.testing.sandboxes.programs import run_inside
 
 REFUSED = (PermissionError, FileNotFoundError)
@@ -91,7 +91,9 @@ def what_is_written_is_read(bench: Bench) -> None:
     require(said.strip().endswith(hashlib.sha256(content).hexdigest()), "inside it is another")
     sandbox.exec("printf two > a/b/c.bin; ln -s c.bin a/b/link; mkdir a/empty")
     require(sandbox.read_file("a/b/c.bin") == b"two", "what was written inside is not read")
-    require(sandbox.read_file("/workspace/a//b/./c.bin") == b"two", "the other form of its path is not taken")
+    require(
+        sandbox.read_file(f"{workspace_of(sandbox)}/a//b/./c.bin") == b"two", "the other form of its path is not taken"
+    )
     require(sandbox.list_files() == ["a/b/c.bin", "a/b/link"], f"listed: {sandbox.list_files()}")
     require(sandbox.list_files("a/b") == ["a/b/c.bin", "a/b/link"], f"listed: {sandbox.list_files('a/b')}")
     sandbox.remove_file("a/b/link")
@@ -141,8 +143,8 @@ def paths_out_of_the_workspace_are_refused(bench: Bench) -> str:
         "/etc/passwd",
         "../x",
         "a/../../x",
-        "/workspace/../etc/passwd",
-        "/workspacex",
+        f"{workspace_of(sandbox)}/../etc/passwd",
+        f"{workspace_of(sandbox)}x",
         "",
         ".",
         "/proc/self/environ",
@@ -239,9 +241,11 @@ def file_that_changes_is_read_as_one(bench: Bench) -> str:
 def workspace_cannot_be_swapped(bench: Bench) -> str:
     """The workspace and a directory in it, replaced by links between two steps, do not lead anywhere else."""
     sandbox = bench.sandbox()
-    mark = secrets.token_hex(8)
-    sandbox.write_file("d/passwd", mark.encode())
-    said = sandbox.exec("rm -r d; ln -s /etc d; cd /; mv workspace old; rmdir workspace && ln -s /etc workspace").output
+    workspace = workspace_of(sandbox)
+    sandbox.write_file("d/passwd", secrets.token_bytes(8))
+    said = sandbox.exec(
+        f"rm -r d; ln -s /etc d; cd /; mv {workspace} {workspace}-old; rmdir {workspace} && ln -s /etc {workspace}"
+    ).output
     with refused(REFUSED, "reading through the directory"):
         sandbox.read_file("d/passwd")
     with refused(REFUSED, "writing through the directory"):
@@ -249,7 +253,7 @@ def workspace_cannot_be_swapped(bench: Bench) -> str:
     with refused(REFUSED, "reading through the workspace"):
         sandbox.read_file("passwd")
     require(sandbox.list_files() == ["d"], f"listed: {sandbox.list_files()}")
-    require(sandbox.exec("cd /workspace && pwd -P").output == "/workspace\n", "the workspace leads elsewhere")
+    require(sandbox.exec(f"cd {workspace} && pwd -P").output == f"{workspace}\n", "the workspace leads elsewhere")
     return one_line(said.splitlines()[-1] if said else "")
 
 

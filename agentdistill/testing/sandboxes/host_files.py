@@ -125,7 +125,7 @@ def _finds_file(name: str) -> str:
     """Walk over all there is, and over what other processes see, looking for a file of this name."""
     import os
 
-    places = ["/"] + ["/proc/" + process + "/root" for process in os.listdir("/proc") if process.isdigit()]
+    places = [os.path.dirname(os.getcwd()), "/"] + ["/proc/" + process + "/root" for process in os.listdir("/proc") if process.isdigit()]
     for place in places:
         for folder, folders, files in os.walk(place):
             if folder == place:

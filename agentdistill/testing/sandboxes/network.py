@@ -245,14 +245,26 @@ def sockets_of_services_are_not_there(bench: Bench) -> str:
     return f"{len(places)} places"
 
 
+def _socket(bench: Bench, family: int, kind: int) -> socket.socket:
+    """A socket that is closed when the check is over, which ends whoever waits at it."""
+    made = socket.socket(family, kind)
+    bench.on_close(made.close)
+
+    def wake() -> None:
+        with suppress(OSError):
+            made.shutdown(socket.SHUT_RDWR)
+
+    bench.on_close(wake)
+    return made
+
+
 class _Server:
     """Greets whoever connects, until the check is over."""
 
     GREETING = "welcome to the host"
 
     def __init__(self, bench: Bench, family: int = socket.AF_INET, address: str = "127.0.0.1") -> None:
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        bench.on_close(self._socket.close)
+        self._socket = _socket(bench, family, socket.SOCK_STREAM)
         self._socket.bind(address if family == socket.AF_UNIX else (address, 0))
         self._socket.listen()
         self.port = 0 if family == socket.AF_UNIX else int(self._socket.getsockname()[1])
@@ -270,8 +282,7 @@ class _Echo:
     """Sends datagrams back, and remembers that there were some."""
 
     def __init__(self, bench: Bench) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        bench.on_close(self._socket.close)
+        self._socket = _socket(bench, socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self._something = threading.Event()
@@ -287,5 +298,7 @@ class _Echo:
         with suppress(OSError):
             while True:
                 text, sender = self._socket.recvfrom(1000)
+                if sender is None:  # woken by its end
+                    return
                 self._something.set()
                 self._socket.sendto(text, sender)

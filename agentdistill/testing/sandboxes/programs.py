@@ -64,6 +64,13 @@ def run_bare(program: Program, *arguments: str, keep_files_open: bool = False) -
     return done.stdout.decode(errors="replace")
 
 
+def working_directory() -> str:
+    """The directory a program starts in."""
+    import os
+
+    return os.getcwd()
+
+
 def namespace() -> str:
     """Which processes this one is among: the identity of its PID namespace and of its kernel's boot."""
     import os

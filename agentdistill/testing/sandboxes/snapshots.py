@@ -7,7 +7,7 @@ import secrets
 import time
 
 from agentdistill.errors import SandboxError, SnapshotError
-from agentdistill.testing.sandboxes.bench import Bench, one_line, refused, require
+from agentdistill.testing.sandboxes.bench import Bench, one_line, refused, require, workspace_of
 from agentdistill.testing.sandboxes.programs import run_inside
 from agentdistill.testing.sandboxes.suite import threat
 from agentdistill.testing.sandboxes.worlds import builds, do, same_world, told, wrecks
@@ -186,13 +186,14 @@ def shell_is_part_of_a_world(bench: Bench) -> None:
     """Working directory and exported variables come back with the files."""
     bench.needs_snapshots()
     sandbox = bench.sandbox()
+    workspace = workspace_of(sandbox)
     sandbox.exec("mkdir d; cd d; export A='x\ny'")
     kept = sandbox.snapshot()
     sandbox.exec("cd ..; unset A PATH; export B=1")
     require(sandbox.snapshot() != kept, "it makes no difference")
     sandbox.restore(kept)
     said = sandbox.exec('pwd; echo "$A$B"').output
-    require(said == "/workspace/d\nx\ny\n", f"what comes back is {one_line(said)}")
+    require(said == f"{workspace}/d\nx\ny\n", f"what comes back is {one_line(said)}")
 
 
 def full_workspace_is_kept_and_restored(bench: Bench) -> None:
@@ -217,7 +218,7 @@ def full_workspace_is_kept_and_restored(bench: Bench) -> None:
         require(sandbox.list_files() == expected, f"it came back with {sandbox.list_files()}")
 
 
-def unknown_snapshots_aretold(bench: Bench) -> None:
+def unknown_snapshots_are_told(bench: Bench) -> None:
     """A snapshot that was dropped or never kept is a `SnapshotError`, and the sandbox stays as it is."""
     bench.needs_snapshots()
     sandbox = bench.sandbox()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Literal, TypeVar
 
@@ -54,18 +55,28 @@ def title_of(check: CheckFunction) -> str:
     return (inspect.getdoc(check) or "").split("\n")[0]
 
 
+def subject_of(check: CheckFunction) -> str:
+    """What a check stands under: the name of its module."""
+    return check.__module__.rpartition(".")[2]
+
+
 def choose(checks: dict[str, CheckFunction], only: Sequence[str]) -> dict[str, CheckFunction]:
-    """The checks whose name, or the subject they stand under (the name of their module), is in `only`; all if empty.
+    """The checks whose name, or the subject they stand under (see `subject_of`), is in `only`; all if empty.
 
     Raises:
         UnknownNameError: there is no such check or subject; the message has the nearest one.
     """
-    subjects = {name: check.__module__.rpartition(".")[2] for name, check in checks.items()}
+    subjects = {name: subject_of(check) for name, check in checks.items()}
     known = [*subjects, *dict.fromkeys(subjects.values())]
     for wanted in only:
         if wanted not in known:
             raise UnknownNameError(f"there is no sandbox check {wanted!r}.{nearest(wanted, known)}")
     return {name: check for name, check in checks.items() if not only or name in only or subjects[name] in only}
+
+
+def run_check(name: str, check: CheckFunction, bench: Bench) -> Finding:
+    """What one check finds on the backend of `bench`."""
+    return _run(name, check, bench)[1]
 
 
 def run_checks(spec: BackendSpec, checks: dict[str, CheckFunction]) -> Iterator[Finding]:
@@ -84,7 +95,8 @@ def run_checks(spec: BackendSpec, checks: dict[str, CheckFunction]) -> Iterator[
                 bench = Bench(spec)  # what hangs keeps its own; it is not waited for
             yield finding
     finally:
-        bench.close()
+        with suppress(Exception):  # a backend that cannot be closed has failed the checks of that
+            bench.close()
 
 
 def _run(name: str, check: CheckFunction, bench: Bench) -> tuple[bool, Finding]:
@@ -117,7 +129,7 @@ def _judge(name: str, check: CheckFunction, bench: Bench, detail: list[str], pro
         known = isinstance(problem[0], Failed | Declined | AgentDistillError)
         what = one_line(str(problem[0]) if known else problem[0])
         if isinstance(problem[0], Declined):
-            return Finding(name=name, status="known_gap", detail=what)
+            return Finding(name=name, status="known_gap", detail=gap or what)
         if gap is not None:
             return Finding(name=name, status="known_gap", detail=f"{gap} ({what})")
         return Finding(name=name, status="failed", detail=what)

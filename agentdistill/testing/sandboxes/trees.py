@@ -58,9 +58,9 @@ def tree_goes_in_and_comes_out(bench: Bench) -> str:
 
 
 def uploaded_names_stay_inside(bench: Bench) -> None:
-    """A name that would leave the directory or the workspace is refused: with `..`, absolute, empty."""
+    """A name that would leave the directory or the workspace is refused: with `..`, absolute."""
     sandbox = bench.sandbox()
-    for path in ("../x", "a/../../x", "/etc/x", ""):
+    for path in ("../x", "a/../../x", "/etc/x"):
         with refused(PermissionError, f"uploading {path!r}"):
             sandbox.upload({path: SandboxFile(b"planted")}, "d")
     for directory in ("..", "/etc", "a/../.."):
@@ -72,7 +72,7 @@ def uploaded_names_stay_inside(bench: Bench) -> None:
 def uploads_do_not_go_through_links(bench: Bench) -> None:
     """A link that a command left where a tree is to go is not followed."""
     sandbox = bench.sandbox()
-    sandbox.exec("mkdir d real; ln -s /workspace/real d/link; ln -s /tmp outside; ln -s real/f d/leaf")
+    sandbox.exec("mkdir d real; ln -s ../real d/link; ln -s /tmp outside; ln -s real/f d/leaf")
     for path in ("link/x", "leaf"):
         with refused(REFUSED, f"uploading {path!r}"):
             sandbox.upload({path: SandboxFile(b"planted")}, "d")
