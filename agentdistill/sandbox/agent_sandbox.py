@@ -36,6 +36,10 @@ class Started:
     """Absolute path, inside, of the workspace."""
     counters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Limits, by their names in `Exceeded` → where, inside, the kernel may show how often they were met."""
+    lower: Sequence[Any] = ()
+    """Arguments for `inside.lowering.lower`, where the agent is root of its user namespace when it starts."""
+    refuse: bytes = b""
+    """System calls that are refused inside, as `seccomp.program` has them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class AgentSandbox:
                     "keep": policy.background == "keep",
                     "limits": {"FSIZE": limits.file_bytes, **(started.rlimits or {})},
                     "counters": {limit: list(paths) for limit, paths in started.counters.items()},
+                    "lower": list(started.lower),
+                    "refuse": started.refuse,
                 }
             )
         except BaseException:

@@ -1,13 +1,19 @@
 """Sandboxes of Linux namespaces, made by bubblewrap: no daemon, no image, some milliseconds to start.
 
-What this does not protect against: a bug in the Linux kernel, since commands run on it directly and no system call
-is filtered; a command that takes the memory or the processes of the whole machine with many processes, since limits
-hold for each process; reading what the user who runs us may read in `/usr`; telling from timing what else runs here.
-`BubblewrapBackend.capabilities` names the same gaps for programs.
+What is inside sees an empty root with `/usr` and a Python read-only, runs as an ordinary user without any privilege and
+without a way to one, is alone in all its namespaces, has no network, and writes to memory only. All memory, processes
+and processor time of a sandbox are limited by control groups where those can be made, and by limits of each process
+otherwise; many system calls are refused. Root's sandboxes each run as a user of their own.
+
+What this does not protect against: a bug in the part of the Linux kernel that every program needs, since commands run
+on it directly; reading what the user of the sandbox may read in `/usr`; telling from timing, from caches or from what
+`/proc` says of the whole machine what else runs here. `BubblewrapBackend.capabilities` names the same gaps, and those
+of the machine it is on, for programs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -15,6 +21,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,20 +31,11 @@ from agentdistill.errors import SandboxError
 from agentdistill.sandbox.agent_backend import AgentBackend
 from agentdistill.sandbox.agent_sandbox import LiveProcessPolicy, Started
 from agentdistill.sandbox.base import Capabilities, Exceeded, Limits
+from agentdistill.sandbox.cgroups import Group, Met
 from agentdistill.sandbox.confinement import Confinement, confine
+from agentdistill.sandbox.hardening import Hardening
+from agentdistill.sandbox.uids import UNUSED, Uid
 
-_CAPABILITIES = Capabilities(
-    snapshot="workspace",
-    network=frozenset({"none"}),
-    limits=frozenset({"seconds", "memory_bytes", "workspace_bytes", "output_bytes", "file_bytes"}),
-    known_gaps={
-        "memory bomb": "memory is limited for each process, not for all of a command together",
-        "fork bomb": "the number of processes is not limited; they die when the command's time is up",
-        "many files": "the size of a workspace is limited, not its number of files",
-        "kernel attack surface": "system calls are not filtered",
-        "extended attributes": "a snapshot does not keep them, nor times",
-    },
-)
 _GRACE = 5.0
 _CHUNK = 1 << 18
 _starter_lock = threading.Lock()
@@ -60,6 +58,9 @@ class BubblewrapBackend(AgentBackend):
         restart: a command line, run in the restored world.
         snapshot_bytes: how large the file with the snapshots may become; past it, what was dropped is swept, and if
             that does not suffice a snapshot is refused.
+        users: first and last number of the users of the host that sandboxes run as when root starts them; nobody else
+            may have them.
+        cgroup: the control group to make those of the sandboxes below; without it, our own.
     """
 
     def __init__(
@@ -72,25 +73,60 @@ class BubblewrapBackend(AgentBackend):
         on_live_processes: Literal["refuse", "accept", "restart"] = "refuse",
         restart: str = "",
         snapshot_bytes: int | None = None,
+        users: tuple[int, int] = UNUSED,
+        cgroup: str | None = None,
     ) -> None:
         super().__init__(folder, limits, LiveProcessPolicy(background, on_live_processes, restart), snapshot_bytes)
         self._binary = binary
+        self._users = users
+        self._cgroup = cgroup
+        self._found_out = threading.Lock()
+        self._hardening: Hardening | None = None
         self._confinement: Confinement | None = None
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `SandboxBackend.capabilities`."""
-        return _CAPABILITIES
+        """See `SandboxBackend.capabilities`. Looks what this machine has for us when first asked for."""
+        found = self._harden()
+        return Capabilities("workspace", frozenset({"none"}), found.limits, found.known_gaps)
 
     def prepare(self, home: Path) -> None:
         """See `AgentBackend.prepare`."""
-        self._confinement = confine(home / "root", self.limits, self._binary)
+        found = self._harden()
+        user = found.users.take() if found.users is not None else None
+        try:
+            namespace = None if user is None else user.namespace
+            self._confinement = confine(
+                home / "root", self.limits, self._binary, namespace=namespace, refuse=found.filter
+            )
+        finally:
+            if user is not None and found.users is not None:
+                found.users.give_back(user)
 
     def start(self) -> Started:
         """See `AgentBackend.start`."""
         assert self._confinement is not None
-        connection = _Bubble(self._confinement.line)
-        return Started(connection, self._confinement.python, rlimits={"AS": self.limits.memory_bytes})
+        found = self._harden()
+        bubble = _Bubble(self._confinement, found)
+        return Started(
+            bubble,
+            self._confinement.python,
+            rlimits=found.rlimits,
+            lower=self._confinement.lower(bubble.namespace),
+            refuse=found.filter,
+        )
+
+    def stop(self) -> None:
+        """See `AgentBackend.stop`."""
+        with self._found_out:
+            if self._hardening is not None:
+                self._hardening.close()
+
+    def _harden(self) -> Hardening:
+        with self._found_out:
+            if self._hardening is None:
+                self._hardening = Hardening(self.limits, self._users, self._cgroup)
+            return self._hardening
 
 
 class _Bubble:
@@ -99,19 +135,46 @@ class _Bubble:
     One descriptor each, for there may be hundreds. What is said on stderr is kept until the agent first answers.
     """
 
-    def __init__(self, line: list[str]) -> None:
+    def __init__(self, confinement: Confinement, hardening: Hardening) -> None:
+        self._hardening = hardening
+        self._user: Uid | None = None
+        self._group: Group | None = None
+        self._met = Met()
+        self._errors: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._socket, theirs = socket.socketpair()
-        errors, errors_end = os.pipe()
-        self._errors: int | None = errors
         try:
-            self._process = _start(line, theirs.fileno(), errors_end)
-        except OSError as error:
-            self._socket.close()
-            os.close(errors)
-            raise SandboxError(f"cannot start a sandbox: {error}") from error
-        finally:
-            theirs.close()
-            os.close(errors_end)
+            with theirs:
+                if hardening.users is not None:
+                    self._user = hardening.users.take()
+                self._group = hardening.group()
+                self._start(confinement, theirs.fileno())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def namespace(self) -> int | None:
+        """Descriptor of the user namespace that it started in, unless it made one itself."""
+        return self._user.namespace if self._user is not None else None
+
+    def _start(self, confinement: Confinement, connection: int) -> None:
+        self._errors, errors_end = os.pipe()
+        info, info_end = os.pipe()
+        keep = [info_end] if self._user is None else [info_end, self._user.namespace]
+        with open(info, "rb") as told:
+            try:
+                self._process = _start(confinement.line(self.namespace, info_end), connection, errors_end, keep)
+            except OSError as error:
+                raise SandboxError(f"cannot start a sandbox: {error}") from error
+            finally:
+                os.close(errors_end)
+                os.close(info_end)
+            about = told.read()
+        # It starts meanwhile; nothing of a stranger's runs before it has answered us, which is later.
+        if self._group is not None and about:
+            with suppress(ProcessLookupError, ValueError):  # it died on its way; that is told when it does not answer
+                self._group.admit(int(json.loads(about)["child-pid"]))
 
     def send(self, data: bytes | bytearray, deadline: float) -> None:
         """See `Connection.send`."""
@@ -129,7 +192,12 @@ class _Bubble:
 
     def exceeded(self) -> Exceeded:
         """See `Connection.exceeded`."""
-        return ""
+        if self._group is None:
+            return ""
+        before, self._met = self._met, self._group.met()
+        if self._met.killed_for_memory > before.killed_for_memory:
+            return "memory"
+        return "processes" if self._met.forks_refused > before.forks_refused else ""
 
     def last_words(self) -> str:
         """See `Connection.last_words`."""
@@ -137,7 +205,7 @@ class _Bubble:
             return ""
         self._end()
         said = os.read(self._errors, _CHUNK).decode(errors="replace").strip()
-        return said.splitlines()[-1] if said else f"bwrap ended with {self._process.returncode}"
+        return said.splitlines()[-1] if said else f"bwrap ended with {self._process and self._process.returncode}"
 
     def interrupt(self) -> None:
         """See `Connection.interrupt`."""
@@ -152,10 +220,16 @@ class _Bubble:
         if self._errors is not None:
             os.close(self._errors)
             self._errors = None
+        if self._group is not None:
+            group, self._group = self._group, None
+            group.remove()
+        if self._user is not None and self._hardening.users is not None:
+            user, self._user = self._user, None
+            self._hardening.users.give_back(user)
 
     def _end(self) -> None:
         """Wait until bwrap is gone, which it is when the last process of the sandbox is."""
-        if self._process.poll() is not None:
+        if self._process is None or self._process.poll() is not None:
             return
         self.interrupt()
         with suppress(ProcessLookupError):
@@ -175,7 +249,7 @@ class _Bubble:
         self._process.wait()
 
 
-def _start(line: list[str], connection: int, errors: int) -> subprocess.Popen[bytes]:
+def _start(line: list[str], connection: int, errors: int, keep: Sequence[int]) -> subprocess.Popen[bytes]:
     """Start bwrap from a thread that lives as long as this process.
 
     The kernel takes bwrap's parent to be the thread that started it: in another one's care, a sandbox would die with a
@@ -184,7 +258,9 @@ def _start(line: list[str], connection: int, errors: int) -> subprocess.Popen[by
 
     def start() -> subprocess.Popen[bytes]:
         # bwrap's own environment could be read inside.
-        return subprocess.Popen(line, stdin=connection, stdout=connection, stderr=errors, cwd="/", env={})
+        return subprocess.Popen(
+            line, stdin=connection, stdout=connection, stderr=errors, cwd="/", env={}, pass_fds=keep
+        )
 
     with _starter_lock:
         starter = _starters.get(os.getpid())

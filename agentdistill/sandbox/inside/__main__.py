@@ -46,7 +46,9 @@ class Agent:
 
         The request has `workspace` and `files` (folder for the files of one command), absolute paths; `scratch`, paths
         of folders that do not outlast a command; `largest`, bytes of a file; `output`, bytes; `keep`, whether processes
-        outlast a command; `limits` of each process, by name; `counters` as `Counters` takes them, if there are any.
+        outlast a command; `limits` of each process, by name; `counters` as `Counters` takes them, if there are any;
+        `lower`, arguments of that name's function, if the agent was started as root; `refuse`, system calls as
+        `refuse_calls` takes them, or nothing.
         """
         from .hiding import hide
 
@@ -61,6 +63,13 @@ class Agent:
             from .counters import Counters
 
             self._counters = Counters(request["counters"])
+        if request["lower"] or request["refuse"]:
+            from .lowering import lower, refuse_calls
+
+            if request["lower"]:
+                lower(*request["lower"])
+            if request["refuse"]:
+                refuse_calls(request["refuse"])
         hide()
         return {"version": list(sys.version_info[:3])}, 0, ()
 
