@@ -8,12 +8,10 @@ alone, wherever it is called from. It is built once for each Python, in the user
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import json
 import os
 import platform
-import py_compile
 import re
 import shutil
 import subprocess
@@ -241,11 +239,7 @@ def compile_tree(tree: Path) -> None:
 
     They are the same bytes wherever they were made.
     """
-    compileall.compile_dir(
-        tree,
-        quiet=2,
-        stripdir=str(tree),
-        prependdir=PLACE,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        workers=0,
-    )
+    # In a process of its own: the workers it forks must not inherit the locks of our threads.
+    line = [str(_interpreter()), "-I", "-S", "-B", "-m", "compileall", "-qq", "-j", "0"]
+    options = ["-s", str(tree), "-p", PLACE, "--invalidation-mode", "unchecked-hash", str(tree)]
+    subprocess.run([*line, *options], env={}, check=False)  # what does not compile is left as it is

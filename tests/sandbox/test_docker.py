@@ -629,16 +629,17 @@ class OwnEngine:
         for option in ("data-root", "exec-root"):
             line.append(f"--{option}={self.folder}/{option}")
         (self.folder / "pid").unlink(missing_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([*line, f"--pidfile={self.folder}/pid"], stdout=log, stderr=log)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 200
         while True:
+            if self.process is None or self.process.poll() is not None:  # on a busy machine it gives up soon
+                with (self.folder / "log").open("ab") as log:
+                    self.process = subprocess.Popen([*line, f"--pidfile={self.folder}/pid"], stdout=log, stderr=log)
             try:
                 docker.APIClient(base_url=self.host, version="auto").close()
                 return
             except docker.errors.DockerException:
                 assert time.monotonic() < until, (self.folder / "log").read_text()[-2000:]
-                time.sleep(0.1)
+                time.sleep(0.2)
 
     def stop(self, how=signal.SIGTERM) -> None:
         self.process.send_signal(how)
@@ -665,6 +666,7 @@ def own_engine(client, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_an_engine_that_goes_away_loses_its_sandboxes_in_words_and_one_that_comes_back_is_used_again(own_engine, how):
     other = docker.APIClient(base_url=own_engine.host, version="auto")
@@ -683,7 +685,7 @@ def test_an_engine_that_goes_away_loses_its_sandboxes_in_words_and_one_that_come
         time.sleep(0.3)
         began = time.monotonic()
         own_engine.stop(how)
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         assert lost == [True]
         with pytest.raises(SandboxLostError):
             sandbox.exec(["true"])
@@ -691,7 +693,7 @@ def test_an_engine_that_goes_away_loses_its_sandboxes_in_words_and_one_that_come
             backend.create()
         sandbox.close()
         busy.close()
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - began < 100
         own_engine.start()
         with backend.create() as again:
             assert again.exec(["true"]).exit_code == 0

@@ -22,7 +22,7 @@ from agentdistill.sandbox.docker.leftovers import KEPT_SECONDS, KIND, Owner, rea
 from agentdistill.sandbox.runtime import INSIDE, PLACE, Runtime, compile_tree, tree_digest
 
 _COMPLETE = ".complete"
-_PATIENCE = 120.0
+_PATIENCE = 600.0  # seconds; a busy machine may take long to fill a volume, and others wait for it
 
 
 def mount(volume: str, *, read_only: bool = True) -> dict[str, Any]:
