@@ -76,7 +76,7 @@ class HiddenTests(Record):
     roots: tuple[str, ...] = Field((".",), min_length=1)
     framework: Literal["own", "pytest"] = "own"
     packages: bool = True
-    seconds: float = Field(5.0, gt=0, le=_BUDGET)
+    seconds: float = Field(10.0, gt=0, le=_BUDGET)
 
     @model_validator(mode="after")
     def _has_tests(self) -> HiddenTests:

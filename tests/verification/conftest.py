@@ -10,6 +10,8 @@ from agentdistill.errors import SandboxUnavailableError
 from agentdistill.sandbox.base import Sandbox
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
+collect_ignore = ["corpus"]  # data; its tests are the task's own
+
 
 @pytest.fixture(scope="session")
 def backend() -> Iterator[BubblewrapBackend]:
