@@ -250,6 +250,7 @@ class AgentSandbox:
 
     def _ended(self, head: dict[str, Any], output: bytes) -> ExecResult:
         timed_out, exceeded = bool(head["timed_out"]), head["exceeded"]
+        met = self._guest.exceeded()  # asked whatever is told, or the next command would be blamed for it
         if exceeded not in get_args(Exceeded):
             raise ValueError(f"an unknown limit {exceeded!r}")
         if left := head["shell"]:
@@ -262,7 +263,7 @@ class AgentSandbox:
             timed_out=timed_out,
             truncated=bool(head["truncated"]),
             seconds=int(head["microseconds"]) / 1e6,
-            exceeded="time" if timed_out else self._guest.exceeded() or exceeded,
+            exceeded="time" if timed_out else met or exceeded,
         )
 
     def _restart(self, live: LiveProcesses) -> None:

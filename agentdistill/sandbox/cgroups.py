@@ -182,7 +182,7 @@ class ControlGroups:
             owned = _own(place, hierarchy.version, controllers)
         except OSError as error:
             for name in hierarchy.controllers:
-                self.missing[CONTROLLERS[name]] = f"no control group can be made: {error}"
+                self.missing[CONTROLLERS[name]] = f"no control group for {name} can be made: {error.strerror or error}"
             return
         self._owned.append(owned)
         for name in hierarchy.controllers - controllers:
@@ -192,7 +192,9 @@ class ControlGroups:
                 (owned.path / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(controllers)))
             except OSError as error:
                 for name in controllers:
-                    self.missing[CONTROLLERS[name]] = f"{owned.path} does not pass its control of {name} on: {error}"
+                    self.missing[CONTROLLERS[name]] = (
+                        f"{place} does not pass its control of {name} on: {error.strerror}"
+                    )
 
 
 def reap() -> int:

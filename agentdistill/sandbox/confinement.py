@@ -41,9 +41,9 @@ _NAMESPACES = (
     # Root until it gives that up, which is the first thing it does; see `inside.lowering`.
     *("--uid", "0", "--gid", "0", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"),
 )
-# What it takes to become somebody else, and to forbid further user namespaces.
+# What it takes to become somebody else; and to forbid further user namespaces and to map root in the one that is made.
 _OTHERS_CAPABILITIES = ("--cap-add", "CAP_CHOWN", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETUID")
-_OWN_CAPABILITIES = ("--cap-add", "CAP_SYS_RESOURCE")
+_OWN_CAPABILITIES = ("--cap-add", "CAP_SYS_RESOURCE", "--cap-add", "CAP_SETFCAP")
 _PASSWD = f"agent:x:1000:1000::{WORKSPACE}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = "agent:x:1000:\nnogroup:x:65534:\n"
 

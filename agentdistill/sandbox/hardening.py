@@ -75,7 +75,8 @@ class Hardening:
             why_none = str(error)
         self.groups = ControlGroups(cgroup)
         missing = self.groups.missing
-        self.rlimits = {"FSIZE": limits.file_bytes, "NOFILE": _MOST_DESCRIPTORS}
+        # Message queues have no process they die with, and cannot be seen from inside: there are none.
+        self.rlimits = {"FSIZE": limits.file_bytes, "NOFILE": _MOST_DESCRIPTORS, "MSGQUEUE": 0}
         """Limits of each process, by the names of the resources."""
         self.limits = frozenset(Limits.model_fields) - {"cpus", "processes"} | self.groups.limits
         """Names of the fields of `Limits` that hold."""

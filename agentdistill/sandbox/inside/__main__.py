@@ -12,6 +12,7 @@ import sys
 from . import wire
 from .commands import Commands, bury, everyone, kill_all
 from .files import Files, Refusal
+from .ipc import remove_ipc
 from .removal import empty
 from .shell import left_state, shell_argv
 
@@ -102,6 +103,8 @@ class Agent:
             self._sweep(bool(request["files"]))
         if self._counters is not None:
             ended["exceeded"] = self._counters.met() or ended["exceeded"]
+        if ended["exit"] and not ended["exceeded"] and _is_full(self._workspace):
+            ended["exceeded"] = "workspace"
         ended["directory"], ended["shell"] = directory, left
         output = ended.pop("output")
         return ended, len(output), (output,)
@@ -201,6 +204,7 @@ class Agent:
             self._clear()
 
     def _clear(self) -> None:
+        remove_ipc()
         for path, mode in self._scratch:
             if os.stat(path).st_mode & 0o7777 != mode or os.listdir(path):
                 empty(path)
@@ -243,6 +247,11 @@ def _can_enter(directory: bytes) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _is_full(folder: str) -> bool:
+    room = os.statvfs(folder)
+    return room.f_bavail == 0 or (room.f_files > 0 and room.f_favail == 0)
 
 
 def _receive(size: int) -> bytes:
