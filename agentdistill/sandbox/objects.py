@@ -190,7 +190,8 @@ class ObjectStore:
         with self.writing() as objects:
             removed = self._sweep(objects, needed)
         with self._writing, self._connection() as connection:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            # As a script: it frees a page for each step, and `execute` takes one step only.
+            connection.executescript("PRAGMA incremental_vacuum")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return removed
 
