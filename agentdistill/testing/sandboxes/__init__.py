@@ -17,6 +17,7 @@ from agentdistill.testing.sandboxes import (
     disk,
     exhaustion,
     files,
+    grading,
     host_files,
     lifecycle,
     network,
@@ -51,6 +52,7 @@ CHECKS: dict[str, CheckFunction] = checks_of(
         network,
         exhaustion,
         disk,
+        grading,
         lifecycle,
     )
 )

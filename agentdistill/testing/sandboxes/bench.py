@@ -16,8 +16,8 @@ from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.testing.sandboxes.programs import namespace, run_bare, run_inside, working_directory
 
 SMALL = Limits(
-    seconds=20,
-    memory_bytes=256 << 20,
+    seconds=60,
+    memory_bytes=128 << 20,
     processes=48,
     cpus=1,
     workspace_bytes=32 << 20,

@@ -9,7 +9,7 @@ from agentdistill.sandbox.base import Sandbox
 from agentdistill.testing.sandboxes.bench import Bench, one_line, require, workspace_of
 from agentdistill.testing.sandboxes.programs import run_inside
 
-SLACK = 5.0
+SLACK = 10.0
 """Seconds within which a command whose time is up must be over."""
 
 # ---- programs --------------------------------------------------------------------------------------------------------
@@ -228,10 +228,10 @@ def background_child_does_not_hold_the_call(bench: Bench) -> str:
     """A call returns when its command has ended, though a child holds the output open."""
     sandbox = bench.sandbox()
     began = time.monotonic()
-    result = run_inside(sandbox, _leaves_child, "8")
+    result = run_inside(sandbox, _leaves_child, "45")
     took = time.monotonic() - began
     require(result.output == "reached: done\n" and result.exit_code == 0, f"it came back as {result}")
-    require(took < 4, f"it took {took:.1f} s, as long as the child")
+    require(took < 30, f"it took {took:.1f} s, as long as the child")
     return f"{took:.2f} s"
 
 

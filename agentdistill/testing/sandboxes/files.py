@@ -188,7 +188,7 @@ def special_files_are_refused_at_once(bench: Bench) -> str:
         with refused(REFUSED, f"writing the {path}"):
             sandbox.write_file(path, b"")
     took = time.monotonic() - began
-    require(took < 5, f"it took {took:.1f} s")
+    require(took < 20, f"it took {took:.1f} s")
     return f"{took:.2f} s"
 
 
@@ -216,7 +216,7 @@ def large_files_are_refused(bench: Bench) -> str:
     began = time.monotonic()
     with refused(PermissionError, "reading 10 GB"):
         sandbox.read_file("sparse")
-    require(time.monotonic() - began < 5, "it was read before it was refused")
+    require(time.monotonic() - began < 20, "it was read before it was refused")
     return "a file of 10 GB is refused"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agentdistill.testing.sandboxes.bench import Bench, require
 from agentdistill.testing.sandboxes.escapes import Escape
-from agentdistill.testing.sandboxes.programs import run_inside
+from agentdistill.testing.sandboxes.programs import finds_file, run_inside
 
 # ---- programs --------------------------------------------------------------------------------------------------------
 
@@ -121,20 +121,6 @@ def _writes_to_the_system(*places: str) -> str:
     return " ".join(reached)
 
 
-def _finds_file(name: str) -> str:
-    """Walk over all there is, and over what other processes see, looking for a file of this name."""
-    import os
-
-    places = [os.path.dirname(os.getcwd()), "/"] + ["/proc/" + process + "/root" for process in os.listdir("/proc") if process.isdigit()]
-    for place in places:
-        for folder, folders, files in os.walk(place):
-            if folder == place:
-                folders[:] = [each for each in folders if each not in ("proc", "sys", "usr")]
-            if name in files:
-                return folder
-    raise FileNotFoundError("it is nowhere")
-
-
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -212,9 +198,9 @@ def other_sandboxes_are_not_seen(bench: Bench) -> str:
     name = f"mine-{secrets.token_hex(8)}"
     one, other = bench.sandbox(), bench.sandbox()
     one.write_file(name, b"mine")
-    shown = run_inside(one, _finds_file, name)
+    shown = run_inside(one, finds_file, name)
     require(shown.output.startswith("reached: "), f"nothing is shown: it is not found where it is: {shown.output}")
-    inside = run_inside(other, _finds_file, name)
+    inside = run_inside(other, finds_file, name)
     require(inside.output.startswith("stopped: "), f"it is seen: {inside.output}")
     require(name not in other.list_files(), "list_files shows it")
     return inside.output.strip()

@@ -11,7 +11,7 @@ from agentdistill.sandbox.base import ExecResult, Sandbox
 from agentdistill.testing.sandboxes.bench import Bench, one_line, require
 from agentdistill.testing.sandboxes.programs import Program, run_inside
 
-RESPONSIVE = 2.0
+RESPONSIVE = 5.0
 """Seconds that the host may be late with something it does all the time, while a sandbox runs against its limits."""
 NO_MEMORY = ("[Errno 12]",)
 AGAIN = ("[Errno 11]",)

@@ -136,6 +136,8 @@ def _opens_kernel_settings_for_writing() -> str:
     for top in ("/proc/irq", "/proc/bus", "/proc/fs", "/proc/scsi", "/sys/kernel", "/sys/fs/cgroup", "/sys/firmware"):
         for folder, _, files in os.walk(top):
             doors += [folder + "/" + name for name in files]
+    # Opens for everybody; the kernel looks at capabilities when it is written to.
+    doors = [door for door in doors if door != "/proc/sys/kernel/ns_last_pid"]
     reached = []
     for door in doors:
         try:

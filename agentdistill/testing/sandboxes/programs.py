@@ -84,3 +84,27 @@ def namespace() -> str:
             return place + file.read()
     except OSError:
         return place
+
+
+def finds_file(name: str) -> str:
+    """Walk over all there is, and over what other processes see, looking for a file of this name."""
+    import os
+
+    places = [os.path.dirname(os.getcwd()), "/"]
+    places += ["/proc/" + process + "/root" for process in os.listdir("/proc") if process.isdigit()]
+    seen = set()
+    for place in places:
+        for folder, folders, files in os.walk(place):
+            try:
+                info = os.stat(folder)
+            except OSError:
+                continue
+            if (info.st_dev, info.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((info.st_dev, info.st_ino))
+            if name in files:
+                return folder
+            if folder == place:
+                folders[:] = [each for each in folders if each not in ("proc", "sys", "usr")]
+    raise FileNotFoundError("it is nowhere")
