@@ -49,5 +49,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo 'Installing packages into $(VENV) (only when they have changed; the first time takes some minutes)'
 	@$(PIP) install --quiet --constraint constraints.txt setuptools
 	@$(PIP) install --constraint constraints.txt $(TORCH_INSTALL)
-	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev,docker]'
 	@touch $@

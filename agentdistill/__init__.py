@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from agentdistill.errors import (
         AgentDistillError,
         ConfigError,
+        EmptyRewardError,
         InfrastructureError,
+        MissingRewardError,
         NothingSupervisedError,
         PolicyError,
         SandboxError,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         TemplateError,
         ToolError,
         UnknownNameError,
+        UnreadableRewardError,
         UsageError,
         VerifierError,
     )
@@ -49,7 +52,15 @@ if TYPE_CHECKING:
         Trajectory,
         Verdict,
     )
-    from agentdistill.sandbox.base import Capabilities, ExecResult, Limits, Sandbox, SandboxBackend
+    from agentdistill.sandbox.base import (
+        Capabilities,
+        ExecResult,
+        Limits,
+        LiveProcesses,
+        Sandbox,
+        SandboxBackend,
+        SandboxFile,
+    )
     from agentdistill.store import EpisodeKey, LedgerEntry, RunStore, TeacherTokens
     from agentdistill.tools import tool
 
@@ -61,15 +72,18 @@ __all__ = [
     "Completion",
     "ConfigError",
     "Divergence",
+    "EmptyRewardError",
     "EpisodeKey",
     "ExecResult",
     "Fork",
     "InfrastructureError",
     "LedgerEntry",
     "Limits",
+    "LiveProcesses",
     "Message",
     "MessageSpace",
     "MessagesSpace",
+    "MissingRewardError",
     "NothingSupervisedError",
     "Policy",
     "PolicyError",
@@ -80,6 +94,7 @@ __all__ = [
     "Sandbox",
     "SandboxBackend",
     "SandboxError",
+    "SandboxFile",
     "SandboxLostError",
     "SandboxUnavailableError",
     "Segment",
@@ -101,6 +116,7 @@ __all__ = [
     "Trajectory",
     "Truth",
     "UnknownNameError",
+    "UnreadableRewardError",
     "UsageError",
     "Verdict",
     "VerifierError",

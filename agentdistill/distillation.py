@@ -18,6 +18,7 @@ from agentdistill.loading import load_environment
 from agentdistill.records import Segment
 from agentdistill.results import ArmResult, RunReport
 from agentdistill.rollout import Watcher
+from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.settings import RunConfig
 from agentdistill.stages import Run
 from agentdistill.store import RunStore
@@ -88,9 +89,7 @@ def _share_backend(
     """Makes environments that share one sandbox backend, if they use any; its snapshots live in the run's folder."""
     if not make().uses_sandbox:
         return make
-    from agentdistill.sandbox.bubblewrap import BubblewrapBackend
-
-    backend = BubblewrapBackend(folder / "sandbox", in_memory=config.in_memory_sandboxes)
+    backend = BackendSpec(config.sandbox, config.sandbox_options).make(folder / "sandbox", config.sandbox_limits)
     stack.callback(backend.close)
     return functools.partial(make, sandboxes=backend)
 

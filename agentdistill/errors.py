@@ -20,6 +20,9 @@ The tree says who can mend what::
         │   └── SnapshotError             a snapshot is missing, or a restore does not match its digest
         ├── PolicyError             a model or its server did not answer
         └── VerifierError           the grader broke; says nothing about the work it graded
+            ├── MissingRewardError        it wrote no reward file
+            ├── EmptyRewardError          its reward file is empty
+            └── UnreadableRewardError     its reward file says no finite number
 
 `UsageError` ends a command with one line. `ToolError` is the only one a model ever reads.
 `InfrastructureError` may be retried, and is never counted as the student's failure.
@@ -101,6 +104,18 @@ class PolicyError(InfrastructureError):
 
 class VerifierError(InfrastructureError):
     """The grader broke before it could judge."""
+
+
+class MissingRewardError(VerifierError):
+    """A task's own verifier wrote no reward file."""
+
+
+class EmptyRewardError(VerifierError):
+    """A reward file is empty."""
+
+
+class UnreadableRewardError(VerifierError):
+    """A reward file does not hold finite numbers in the form it must have."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

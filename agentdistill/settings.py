@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 from agentdistill.divergence import detector
 from agentdistill.policies.local import Sampling
 from agentdistill.policies.tiny import TinyConfig
+from agentdistill.sandbox import Limits
 from agentdistill.training import TrainingConfig
 
 Arm = Literal["clean", "clean-explore", "recovery"]
@@ -58,8 +59,12 @@ class RunConfig(BaseModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     live: int = Field(default=256, gt=0)
     """Most episodes in flight."""
-    in_memory_sandboxes: bool = False
-    """Keep live workspaces in /dev/shm: about twice as fast where worlds are small; snapshots stay on disk."""
+    sandbox: str = "bubblewrap"
+    """Where commands run, if the environment runs any: `bubblewrap`, `docker`, an entry point's name or `module:Name`."""
+    sandbox_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Handed to that backend, `image` for one."""
+    sandbox_limits: Limits = Limits()
+    """What a sandbox, and each command in it, may use."""
 
     @field_validator("replay")
     @classmethod

@@ -1,11 +1,16 @@
 """Folder: a task folder in Harbor form, run as it lies on disk: a shell in the task's files, and `submit`.
 
-What crosses over to verification are the regular files that the agent left in the workspace (links are not followed;
-only files that begin with ``#!`` stay executable). They are laid into a fresh sandbox with a clean shell, where
-``tests/test.sh`` runs with the task's tests read-only under ``/run/files``. Its *exit code* is the verdict, 0 for
-passed: unlike a reward file, nothing that the agent left can write it. A test that loads the agent's code into its own
-process can still be made to end early with 0, so tests should run that code in a child process and judge what it
-prints, as those under ``tasks/`` do. What is not prevented: a child that attacks the judging process through ``/proc``.
+The work is judged in a fresh sandbox with the task's own files, over which those that the agent left are laid (see
+`agentdistill.verification.crossing`). A task with a table ``[metadata.agentdistill.verifier]`` is judged by the Python
+tests in its ``tests`` folder, as hidden tests: the table has the fields of `agentdistill.verification.HiddenTests` (but
+for `files`), above all ``modules``, the names of what is under test; and ``crossing``, with those of `Crossing`::
+
+    [metadata.agentdistill.verifier]
+    modules = ["stock"]
+
+Without that table, ``tests/test.sh`` runs with the tests under ``/run/files``, and its *exit code* is the verdict, 0
+for passed. That is as strong as the script: work that it runs in its own process can end it with 0, and work that it
+runs in another can read the tests. Nothing that the agent left is read as a reward.
 
 Not supported yet: images (a ``Dockerfile``, or a `docker_image` unless ``[metadata.agentdistill] needs_image = false``
 says that any sandbox will do), rewards between 0 and 1, tests that expect to lie at ``/tests``.
@@ -13,19 +18,21 @@ says that any sandbox will do), rewards between 0 and 1, tests that expect to li
 
 from __future__ import annotations
 
-from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from pydantic import ValidationError
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import TaskError, ToolError, VerifierError
 from agentdistill.formats.harbor import HarborTask, find_tasks, read_task
 from agentdistill.records import Message, Task, ToolCall, Verdict
-from agentdistill.sandbox import Sandbox, SandboxBackend
+from agentdistill.sandbox import SandboxBackend
+from agentdistill.sandbox.base import SandboxFile
 from agentdistill.tools import tool
+from agentdistill.verification import Crossing, HiddenTests, fresh_world, run_tests
 
 ENVIRONMENT = "agentdistill/Folder-v0"
 _IMAGE_FILES = ("Dockerfile", "docker-compose.yaml", "docker-compose.yml")
@@ -119,10 +126,10 @@ class Folder(ToolEnvironment):
             raise TaskError(
                 f"task {task.id!r} needs a container image ({image or 'docker_image'}): only plain files run here"
             )
+        _hidden_tests(harbor)
         self.state = None
         assert self.sandbox is not None
-        for name, file in harbor.environment.items():
-            self.sandbox.write_file(name, file.content, executable=file.executable)
+        self.sandbox.upload(_own_files(harbor))
 
     @tool
     def bash(self, command: str) -> str:
@@ -148,16 +155,18 @@ class Folder(ToolEnvironment):
         return "submitted"
 
     def verify(self) -> Verdict:
-        """Run the task's tests in a fresh sandbox on the files that the agent left.
+        """Run the task's tests in a fresh sandbox on the files that the agent left; see the module's docstring.
 
         Raises:
             VerifierError: the tests could not be run at all.
         """
         assert self.sandbox is not None
-        tests = {name: file.content for name, file in self.harbor.tests.items()}
-        with closing(self.backend.create()) as fresh:
-            _copy_files(self.sandbox, fresh)
-            result = fresh.exec(["bash", "/run/files/test.sh"], files=tests)
+        tests, crossing = _hidden_tests(self.harbor)
+        with fresh_world(self.sandbox, self.backend, crossing, _own_files(self.harbor)) as fresh:
+            if tests is not None:
+                return run_tests(fresh, tests).verdict()
+            files = {name: file.content for name, file in self.harbor.tests.items()}
+            result = fresh.exec(["bash", "/run/files/test.sh"], files=files)
         if result.exit_code in _NOT_RUNNABLE:
             raise VerifierError(f"tests/test.sh could not be run: {result.output.strip()[-200:]}")
         passed = result.exit_code == 0 and not result.timed_out
@@ -181,13 +190,26 @@ class Folder(ToolEnvironment):
         return Message(role="assistant", tool_calls=(call,))
 
 
-def _copy_files(left: Sandbox, fresh: Sandbox) -> None:
-    for name in left.list_files():
-        try:
-            content = left.read_file(name)
-        except PermissionError:
-            continue  # a link, or what no task can ask for
-        fresh.write_file(name, content, executable=content.startswith(b"#!"))
+def _own_files(harbor: HarborTask) -> dict[str, SandboxFile]:
+    return {name: SandboxFile(file.content, file.executable) for name, file in harbor.environment.items()}
+
+
+def _hidden_tests(harbor: HarborTask) -> tuple[HiddenTests | None, Crossing]:
+    """What the task's table for the verifier says; without it, no hidden tests, and everything crosses.
+
+    Raises:
+        TaskError: it says what cannot be.
+    """
+    table = harbor.table("metadata", "agentdistill", "verifier")
+    settings = {key: value for key, value in table.items() if key != "crossing"}
+    files = {name: file.content for name, file in harbor.tests.items() if name != "test.sh"}
+    try:
+        crossing = Crossing.model_validate(table.get("crossing", {}))
+        return HiddenTests.model_validate({**settings, "files": files}) if settings else None, crossing
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise TaskError(f"task {harbor.name!r}: [metadata.agentdistill.verifier] {where}: {first['msg']}") from error
 
 
 def _commands(harbor: HarborTask) -> list[str]:

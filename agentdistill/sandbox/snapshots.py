@@ -1,247 +1,418 @@
-"""A content-addressed store of workspaces: equal worlds have equal names, and equal files are kept once.
+"""Worlds, kept as Merkle trees in an object store: equal worlds have equal names, and equal parts are kept once.
 
-On disk: ``blobs/<2 hex>/<62 hex>`` hold file contents under their SHA-256, ``manifests/<64 hex>`` the canonical
-JSON of one snapshot under its own. Everything is written beside its place and renamed into it, so what is there is
-whole. It outlives the process; several processes may share one store.
+A world is a tree of files, the state of the shell, and what lived in it. Its record is canonical JSON, whose SHA-256
+is its name. A snapshot asks the agent inside for the digest of its tree and takes what the store does not have yet; a
+restore takes the agent's tree and the kept one apart as far as they differ and has the agent do what makes one into
+the other, whose digest must then be the kept one. What an agent says is checked: it names objects by their digests.
+
+One rule holds the store together: a directory is put in only together with all it names, and objects are only
+swept all at once, so whatever is in the store is complete.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import mmap
 import os
 import secrets
-import shutil
-import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentdistill.errors import SnapshotError
-from agentdistill.sandbox.base import SnapshotId
+from agentdistill.sandbox.base import LiveProcesses, SnapshotId
+from agentdistill.sandbox.difference import difference
+from agentdistill.sandbox.inside.tree_objects import (
+    APPEND,
+    CHMOD,
+    DIGEST,
+    EXTEND,
+    WRITE,
+    content_digest,
+    decode_offer,
+    digest,
+    encode_operations,
+    references,
+)
+from agentdistill.sandbox.objects import PIECE, Objects, ObjectStore
 from agentdistill.sandbox.shell import ShellState
-from agentdistill.sandbox.trees import Entry, Memory, look, make_over
 
-_CHUNK = 1 << 20
-_FORMAT = 1
+if TYPE_CHECKING:
+    from agentdistill.sandbox.inside.tree_objects import Operation
+
+FILE = "snapshots.sqlite"
+_FORMAT = 2
+_INLINE = 8 << 20
+"""Bytes of contents that come with a look."""
+_BATCH = 32 << 20
+"""Bytes of contents that are asked for, and held in memory, at once; a single file may be larger."""
+_LARGEST_REPLY = 1 << 30
+_OFFERED = DIGEST + 8
+_ZEROS = content_digest((bytes(PIECE),))
+_MOST_DROPPED = 64
 
 
-@dataclass
-class Tree:
-    """One workspace as the store knows it: where it is, and what was last found in it."""
+class Ask(Protocol):
+    """One round trip to an agent; see `Guest.ask`."""
 
-    root: str
-    memory: Memory
-    last: tuple[tuple[Entry, ...], ShellState, SnapshotId] | None = field(default=None)
+    def __call__(
+        self, request: Mapping[str, Any], body: Iterable[bytes] = (), size: int = 0, *, largest: int = 0
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a request, return the reply."""
+        ...
+
+
+@dataclass(frozen=True)
+class World:
+    """What a snapshot has kept: the digest of the tree, the shell, and what lived in it."""
+
+    tree: bytes
+    shell: ShellState
+    live: LiveProcesses
+
+    def record(self) -> bytes:
+        """Canonical: equal for equal worlds."""
+        record = {
+            "format": _FORMAT,
+            "tree": self.tree.hex(),
+            "directory": self.shell.directory,
+            "exports": self.shell.exports,
+            "commands": self.live.commands,
+            "ports": self.live.ports,
+        }
+        return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def of(cls, record: bytes) -> World:
+        """The world of a record."""
+        value = json.loads(record)
+        shell = ShellState(value["directory"], tuple((name, text) for name, text in value["exports"]))
+        return cls(bytes.fromhex(value["tree"]), shell, LiveProcesses(tuple(value["commands"]), tuple(value["ports"])))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What an agent has told of its tree, each object checked against its digest."""
+
+    tree: bytes
+    structure: dict[bytes, bytes]
+    contents: dict[bytes, bytes]
+    larger: dict[bytes, int]
+    """Contents that did not come along, and their sizes in bytes."""
+    live: LiveProcesses
 
 
 class SnapshotStore:
-    """Keeps workspaces and puts them back. Thread-safe; one tree is used by one caller at a time.
+    """Keeps worlds and puts them back. Thread-safe, and several processes may share one folder.
+
+    `keep` and `restore` raise ValueError, KeyError or TypeError where an agent does not answer as agents do.
 
     Args:
-        folder: where the store is or is to be.
+        folder: where the store is or is to be, in one file.
+        budget_bytes: how large the file may become. Past it, what was dropped is swept, and if that does not suffice
+            nothing more is kept: `SnapshotError`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._blobs = folder / "blobs"
-        self._manifests = folder / "manifests"
-        self._blobs.mkdir(parents=True, exist_ok=True)
-        self._manifests.mkdir(exist_ok=True)
-        self._lock_path = folder / "lock"
-        self._lock_path.touch()
-        self._dropped = 0
-        self._dropped_lock = threading.Lock()
+    def __init__(self, folder: Path, budget_bytes: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._objects = ObjectStore(folder / FILE, _reach, budget_bytes)
 
-    def tree(self, root: Path, *, trusts_ctime: bool = True) -> Tree:
-        """A workspace to be kept here; see `shows_mapped_writes` for `trusts_ctime`."""
-        return Tree(str(root), Memory(trusts_ctime))
+    # ---- keeping and restoring ---------------------------------------------------------------------------------------
 
-    def keep(self, tree: Tree, shell: ShellState) -> SnapshotId:
-        """Keep a workspace and its shell state; costs what changed since the last time.
+    def keep(self, ask: Ask, shell: ShellState) -> SnapshotId:
+        """Keep the world of an agent and return its name; costs what changed since the last time.
 
         Raises:
-            SnapshotError: the disk does not take it.
+            SnapshotError: the disk or the budget does not take it.
         """
-        try:
-            with self._locked(fcntl.LOCK_SH):
-                entries = look(tree.root, tree.memory, self._put)
-                if (
-                    tree.last is not None
-                    and tree.last[:2] == (entries, shell)
-                    and self._manifest(tree.last[2]).exists()
-                ):
-                    return tree.last[2]
-                self._put_again_what_was_collected(tree, entries)
-                text = _encode(entries, shell)
-                name = hashlib.sha256(text).hexdigest()
-                if not self._manifest(name).exists():
-                    self._write(str(self._manifest(name)), [text])
-        except OSError as error:
-            raise SnapshotError(f"cannot keep the workspace: {error}") from error
-        tree.last = (entries, shell, name)
-        return name
+        for anew in (False, True):
+            seen = _look(ask, "all", anew=anew)
+            record = World(seen.tree, shell, seen.live).record()
+            name = sha256(record).hexdigest()
+            if self.holds(name) or self._put(ask, seen, name, record):
+                return name
+        raise SnapshotError("the agent in the sandbox keeps back a part of its tree")
 
-    def restore(self, tree: Tree, snapshot: SnapshotId) -> ShellState:
-        """Make a workspace exactly what it was, by touching only what differs, and return the shell state.
+    def restore(self, ask: Ask, snapshot: SnapshotId) -> World:
+        """Make the tree of an agent exactly what was kept, by touching only what differs, and return the world.
 
         Raises:
-            SnapshotError: it is not kept any more, or the workspace does not match its digest afterwards.
+            SnapshotError: it is not kept any more, or the tree does not match its digest afterwards.
         """
-        try:
-            with self._locked(fcntl.LOCK_SH):
-                target, shell = self._read(snapshot)
-                make_over(tree.root, look(tree.root, tree.memory, _digest), target, self._fetch)
-                entries = look(tree.root, tree.memory, _digest)
-        except OSError as error:
-            raise SnapshotError(f"cannot restore snapshot {snapshot[:12]}: {error}") from error
-        if hashlib.sha256(_encode(entries, shell)).hexdigest() != snapshot:
-            odd = sorted(set(entries) ^ set(target))
-            raise SnapshotError(f"restored snapshot {snapshot[:12]} does not match its digest, first at {odd[:1]}")
-        tree.last = (entries, shell, snapshot)
-        return shell
+        with self._objects.reading() as objects:
+            world = _world(objects, snapshot)
+            seen = _look(ask, "structure")
+            plan = _plan(objects, seen, world.tree)
+            if plan is None:  # swept since the agent gave it
+                plan = _plan(objects, _look(ask, "structure", anew=True), world.tree)
+            if plan is None:
+                raise SnapshotError(f"a part of snapshot {snapshot[:12]} is lost")
+            if not plan:
+                return world
+            operations, wanted, size = _filled(objects, plan)
+            request = {"do": "make_over", "operations": len(operations)}
+            ask(request, _parts(objects, operations, wanted), len(operations) + size)
+            if _look(ask, "nothing", held=world.tree).tree != world.tree:
+                raise SnapshotError(f"restored snapshot {snapshot[:12]} does not match its digest")
+        return world
+
+    def world(self, snapshot: SnapshotId) -> World:
+        """What was kept under a name.
+
+        Raises:
+            SnapshotError: it is not kept (any more).
+        """
+        with self._objects.reading() as objects:
+            return _world(objects, snapshot)
+
+    def check(self, snapshot: SnapshotId) -> None:
+        """See that a snapshot is kept.
+
+        Raises:
+            SnapshotError: it is not (any more).
+        """
+        self.world(snapshot)
 
     def holds(self, snapshot: SnapshotId) -> bool:
         """True if `snapshot` is kept here."""
-        return len(snapshot) == 64 and snapshot.isalnum() and self._manifest(snapshot).exists()
+        with self._objects.reading() as objects:
+            return objects.world(snapshot) is not None
+
+    # ---- forgetting --------------------------------------------------------------------------------------------------
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
-        """Forget snapshots. Blobs are swept from time to time, when about as many were dropped as are left."""
-        dropped = 0
-        for snapshot in snapshots:
-            if self.holds(snapshot):
-                self._manifest(snapshot).unlink(missing_ok=True)
-                dropped += 1
-        with self._dropped_lock:
-            self._dropped += dropped
-            due = self._dropped >= 64 and self._dropped >= len(os.listdir(self._manifests))
+        """Forget snapshots. Their bytes are freed from time to time, when about as many were dropped as are left."""
+        with self._objects.writing() as objects:
+            dropped = objects.drop(snapshots)
+            due = dropped >= _MOST_DROPPED and dropped >= len(objects.worlds())
         if due:
             self.collect()
 
     def collect(self) -> int:
-        """Remove the blobs that no snapshot needs any more; returns how many."""
-        removed = 0
-        with self._locked(fcntl.LOCK_EX):
-            needed: set[str] = set()
-            for name in os.listdir(self._manifests):
-                if not self.holds(name):  # what a process that was killed left half written
-                    (self._manifests / name).unlink()
-                with suppress(SnapshotError, FileNotFoundError):
-                    needed.update(entry.value for entry in self._read(name)[0] if entry.kind == "file")
-            for shelf in os.listdir(self._blobs):
-                for rest in os.listdir(self._blobs / shelf):
-                    if shelf + rest not in needed:
-                        (self._blobs / shelf / rest).unlink()
-                        removed += 1
-        with self._dropped_lock:
-            self._dropped = 0
-        return removed
+        """Remove the objects that no snapshot needs any more, free their bytes, and return how many they were."""
+        return self._objects.collect()
 
-    def _manifest(self, snapshot: SnapshotId) -> Path:
-        return self._manifests / snapshot
+    # ---- moving ------------------------------------------------------------------------------------------------------
 
-    def _blob(self, digest: str) -> str:
-        return f"{self._blobs}/{digest[:2]}/{digest[2:]}"
+    def export(self, snapshots: Sequence[SnapshotId], file: Path) -> None:
+        """Copy snapshots into a new file of their own, for `load` on another machine.
 
-    def _read(self, snapshot: SnapshotId) -> tuple[tuple[Entry, ...], ShellState]:
+        Raises:
+            SnapshotError: one is not kept (any more) or is damaged, or the file cannot be written.
+            FileExistsError: the file is there already.
+        """
+        if file.exists():
+            raise FileExistsError(f"{file} is there already")
+        beside = file.with_name(f"{file.name}.{secrets.token_hex(6)}")
         try:
-            text = self._manifest(snapshot).read_bytes() if self.holds(snapshot) else None
-        except FileNotFoundError:
-            text = None
-        if text is None:
-            raise SnapshotError(f"snapshot {snapshot[:12]!r} is not kept (any more)")
-        if hashlib.sha256(text).hexdigest() != snapshot:
-            raise SnapshotError(f"the manifest of snapshot {snapshot[:12]} is damaged")
-        return _decode(text)
-
-    def _put(self, path: str) -> str:
-        """Keep the content of the file at `path` and return its digest."""
-        with open(path, "rb") as source:
-            content = source.read(_CHUNK)
-            if source.peek(1):
-                digest = _digest(path)
-                size = os.fstat(source.fileno()).st_size
-            else:
-                digest, size = hashlib.sha256(content).hexdigest(), len(content)
-            blob = self._blob(digest)
-            with suppress(FileNotFoundError):
-                # A machine that crashed may have left a torn one behind.
-                if os.stat(blob).st_size == size:
-                    return digest
-            os.makedirs(os.path.dirname(blob), exist_ok=True)
-            self._write(blob, chain([content], iter(lambda: source.read(_CHUNK), b"")))
-        return digest
-
-    def _put_again_what_was_collected(self, tree: Tree, entries: Sequence[Entry]) -> None:
-        """A file known from the last look is not read again, but its blob may have been dropped since."""
-        for entry in entries:
-            if entry.kind == "file" and not os.path.exists(self._blob(entry.value)):
-                tree.memory.seen.clear()
-                look(tree.root, tree.memory, self._put)
-                return
-
-    def _fetch(self, digest: str, path: str) -> None:
-        try:
-            with open(self._blob(digest), "rb") as source, open(path, "xb") as copy:
-                shutil.copyfileobj(source, copy)
-        except FileNotFoundError as error:
-            raise SnapshotError(f"the content {digest[:12]} of {os.path.basename(path)!r} is lost") from error
-
-    def _write(self, place: str, chunks: Iterable[bytes]) -> None:
-        beside = f"{place}.{secrets.token_hex(6)}"
-        try:
-            with open(beside, "xb") as copy:
-                copy.writelines(chunks)
-            os.rename(beside, place)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(beside)
-            raise
-
-    @contextmanager
-    def _locked(self, kind: int) -> Iterator[None]:
-        """Shared while blobs are counted on, exclusive while they are swept; holds across processes."""
-        lock = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, kind)
-            yield
+            with self._objects.reading() as objects, closing(ObjectStore(beside, _reach)) as copy:
+                _copy(objects, copy, {snapshot: _world(objects, snapshot).record() for snapshot in snapshots})
+            os.rename(beside, file)
         finally:
-            os.close(lock)
+            for rest in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{beside}{rest}")
+
+    def load(self, file: Path) -> list[SnapshotId]:
+        """Take in the snapshots of a file that `export` made, every object checked, and return their names.
+
+        Raises:
+            SnapshotError: the file is damaged or no such file; nothing was taken in.
+        """
+        with closing(ObjectStore(file, _reach, exported=True)) as source, source.reading() as objects:
+            records = objects.worlds()
+            for snapshot in records:
+                _world(objects, snapshot)
+            _copy(objects, self._objects, records)
+        return sorted(records)
+
+    def close(self) -> None:
+        """Free the file. May be called twice."""
+        self._objects.close()
+
+    def _put(self, ask: Ask, seen: _Look, snapshot: SnapshotId, record: bytes) -> bool:
+        """Keep what was seen; false if something that the agent gave before was swept since."""
+        contents = dict(seen.contents)
+        held = 0
+        with self._objects.reading() as objects:
+            here = objects.sizes(seen.larger)
+        for batch in _batches({name: size for name, size in seen.larger.items() if name not in here}):
+            held += sum(batch.values())
+            if held > _BATCH:
+                with self._objects.writing() as objects:
+                    objects.put(contents)
+                contents, held = {}, sum(batch.values())
+            contents.update(_sent(ask, batch))
+        named = {name for structure in seen.structure.values() for name, _ in references(structure)} | {seen.tree}
+        named -= seen.structure.keys() | contents.keys()
+        with self._objects.writing() as objects:
+            if len(objects.sizes(named)) < len(named):
+                return False
+            objects.put(contents)
+            objects.put(seen.structure)
+            objects.put_world(snapshot, record)
+        return True
 
 
-def shows_mapped_writes(folder: Path) -> bool:
-    """True if a write through a shared memory map in `folder` shows in the file's ctime. On tmpfs it does not."""
-    probe = folder / f"probe-{secrets.token_hex(6)}"
+# ---- asking the agent ------------------------------------------------------------------------------------------------
+
+
+def _look(ask: Ask, offer: str, *, held: bytes = b"", anew: bool = False) -> _Look:
+    request = {"do": "look", "offer": offer, "inline": _INLINE, "held": held, "anew": anew}
+    head, body = ask(request, largest=_LARGEST_REPLY)
+    at = head["count"] * _OFFERED
+    contents: dict[bytes, bytes] = {}
+    structure: dict[bytes, bytes] = {}
+    larger: dict[bytes, int] = {}
+    for index, (name, size) in enumerate(decode_offer(body[:at])):
+        if index >= head["inlined"]:
+            larger[name] = size
+            continue
+        content = body[at : at + size]
+        at += size
+        if index < head["structure"]:
+            structure[name] = _checked(name, content, digest(content))
+        else:
+            contents[name] = _checked(name, content, content_digest((content,)))
+    if at != len(body) or len(head["tree"]) != DIGEST:
+        raise ValueError("the reply to a look is malformed")
+    commands = tuple(sorted(line.decode(errors="replace") for line in head.get("commands", ())))
+    live = LiveProcesses(commands, tuple(sorted(int(port) for port in head.get("ports", ()))))
+    return _Look(head["tree"], structure, contents, larger, live)
+
+
+def _sent(ask: Ask, batch: Mapping[bytes, int]) -> dict[bytes, bytes]:
+    """Contents that the agent has offered."""
+    at = len(batch) * _OFFERED
+    _, body = ask({"do": "send"}, [b"".join(batch)], len(batch) * DIGEST, largest=at + sum(batch.values()))
+    contents: dict[bytes, bytes] = {}
+    for (name, size), (sent, sent_size) in zip(batch.items(), decode_offer(body[:at]), strict=True):
+        if (name, size) != (sent, sent_size):
+            raise ValueError("an agent sends what it was not asked for")
+        content = body[at : at + size]
+        contents[name] = _checked(name, content, content_digest((content,)))
+        at += size
+    return contents
+
+
+def _batches(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:
+    """Contents in batches of about `_BATCH` bytes."""
+    batch: dict[bytes, int] = {}
+    for name, size in sizes.items():
+        if batch and sum(batch.values()) + size > _BATCH:
+            yield batch
+            batch = {}
+        batch[name] = size
+    if batch:
+        yield batch
+
+
+def _checked(name: bytes, content: bytes, found: bytes) -> bytes:
+    if found != name:
+        raise ValueError("an agent gives something under another digest than its own")
+    return content
+
+
+# ---- in the store ----------------------------------------------------------------------------------------------------
+
+
+def _world(objects: Objects, snapshot: SnapshotId) -> World:
+    record = objects.world(snapshot)
+    if record is None:
+        raise SnapshotError(f"snapshot {snapshot[:12]!r} is not kept (any more)")
+    if sha256(record).hexdigest() != snapshot:
+        raise SnapshotError(f"the record of snapshot {snapshot[:12]} is damaged")
+    return World.of(record)
+
+
+def _reach(objects: Objects, records: Iterable[bytes], needed: dict[bytes, bool]) -> None:
+    """See `Reach`: true for structure, false for contents."""
+    waiting = [World.of(record).tree for record in records]
+    while waiting:
+        name = waiting.pop()
+        if name in needed:
+            continue
+        needed[name] = True
+        structure = objects.get(name)
+        with suppress(ValueError):  # it is damaged: whoever restores it is told
+            for child, is_structure in references(structure or b""):
+                if is_structure:
+                    waiting.append(child)
+                else:
+                    needed[child] = False
+
+
+def _copy(objects: Objects, store: ObjectStore, records: Mapping[SnapshotId, bytes]) -> None:
+    """Copy worlds and all they need into a store, every object checked."""
+    needed: dict[bytes, bool] = {}
+    _reach(objects, records.values(), needed)
+    with store.writing() as copy:
+        for name, is_structure in needed.items():
+            content = objects.get(name)
+            if content is None or name != (digest(content) if is_structure else content_digest((content,))):
+                raise SnapshotError("a part of a snapshot is lost or damaged")
+            copy.put({name: content})
+        for snapshot, record in records.items():
+            copy.put_world(snapshot, record)
+
+
+# ---- planning a restore ----------------------------------------------------------------------------------------------
+
+
+class _Lacking(Exception):
+    """A directory of one of two trees is not known."""
+
+
+def _plan(objects: Objects, seen: _Look, target: bytes) -> list[Operation] | None:
+    """What to do; `None` if a part of one of the trees is not known."""
+
+    def read(name: bytes) -> bytes:
+        structure = seen.structure.get(name) or objects.get(name)
+        if structure is None:
+            raise _Lacking
+        if digest(structure) != name:
+            raise SnapshotError("a directory in the store does not match its digest")
+        return structure
+
     try:
-        with open(probe, "xb+") as file:
-            file.write(b"0")
-            file.flush()
-            before = os.fstat(file.fileno()).st_ctime_ns
-            time.sleep(0.02)
-            with mmap.mmap(file.fileno(), 1) as mapped:
-                # Read first: a page that is already mapped is then written without the kernel noticing, if at all.
-                mapped[0] = mapped[0] + 1
-                mapped.flush()
-            return os.fstat(file.fileno()).st_ctime_ns != before
-    finally:
-        probe.unlink(missing_ok=True)
+        return difference(seen.tree, target, read)
+    except _Lacking:
+        return None
 
 
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _filled(objects: Objects, plan: Sequence[Operation]) -> tuple[bytes, list[bytes], int]:
+    """The operations with the sizes of contents, the contents that go with them, and the bytes of these.
+
+    Pieces of zeros become holes, so that a file that was sparse takes no more room than it did.
+    """
+    wanted = [value for what, _, _, _, value in plan if what == WRITE]
+    sizes, pieces = objects.sizes(wanted), objects.pieces(wanted)
+    if len(sizes) < len(set(wanted)):
+        raise SnapshotError("the content of a file is lost")
+    sizes.update(objects.sizes(piece for each in pieces.values() for piece in each))
+    operations: list[Operation] = []
+    contents: list[bytes] = []
+    for what, path, mode, _, value in plan:
+        if what != WRITE:
+            operations.append((what, path, mode, 0, value))
+        elif _ZEROS not in pieces.get(value, ()):
+            operations.append((WRITE, path, mode, sizes[value], value))
+            contents.append(value)
+        else:
+            operations.append((WRITE, path, 0o600, 0, b""))
+            for piece in pieces[value]:
+                operations.append((EXTEND if piece == _ZEROS else APPEND, path, 0, sizes[piece], b""))
+            contents += [piece for piece in pieces[value] if piece != _ZEROS]
+            operations.append((CHMOD, path, mode, 0, b""))
+    return encode_operations(operations), contents, sum(sizes[name] for name in contents)
 
 
-def _encode(entries: Sequence[Entry], shell: ShellState) -> bytes:
-    world = {"format": _FORMAT, "tree": entries, "directory": shell.directory, "exports": shell.exports}
-    return json.dumps(world, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _decode(text: bytes) -> tuple[tuple[Entry, ...], ShellState]:
-    world = json.loads(text)
-    shell = ShellState(world["directory"], tuple((name, value) for name, value in world["exports"]))
-    return tuple(Entry(*entry) for entry in world["tree"]), shell
+def _parts(objects: Objects, operations: bytes, contents: Sequence[bytes]) -> Iterator[bytes]:
+    yield operations
+    for name in contents:
+        content = objects.get(name)
+        if content is None or content_digest((content,)) != name:
+            raise SnapshotError("the content of a file is lost, or does not match its digest")
+        yield content

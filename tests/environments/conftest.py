@@ -13,7 +13,7 @@ from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[SandboxBackend]:
-    backend = BubblewrapBackend(in_memory=True)
+    backend = BubblewrapBackend()
     yield backend
     backend.close()
 

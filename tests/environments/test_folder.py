@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from agentdistill_environments.folder import Folder
 
-from agentdistill.errors import TaskError
+from agentdistill.errors import TaskError, VerifierError
 from agentdistill.formats.harbor import HarborTask, find_tasks, read_task
 from agentdistill.records import Message, ToolCall, Verdict
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
 TASKS = Path(__file__).parents[2] / "tasks"
 RENAME = TASKS / "recover" / "interrupted-rename"
+HEAD = "[metadata.agentdistill.verifier]"
+VERIFIER = f'{HEAD}\nmodules = ["stock"]\npackages = false\n'
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_a_task_folder_is_read_whole_and_unknown_keys_are_kept(tmp_path: Path) -
     assert task.config["future"] == {"made": "2026-01-02", "deep": [{"a": 1}, {"b": [2.5, True]}]}
     assert {"stock/warehouse.py", "tests/test_stock.py"} <= set(task.environment)
     assert task.tests["test.sh"].executable
-    assert not task.tests["check.py"].executable
+    assert not task.tests["test_rename.py"].executable
     assert HarborTask.model_validate_json(task.model_dump_json()) == task
 
 
@@ -126,7 +128,7 @@ def test_half_of_the_work_satisfies_the_visible_tests_and_not_the_hidden_ones(fo
 
 def test_neither_tests_nor_solution_can_be_found_while_anyone_acts(folder: Folder) -> None:
     elsewhere = r"\( -path /proc -o -path /usr -o -path /opt \) -prune"
-    names = r"\( -name check.py -o -name solve.sh -o -name test.sh \)"
+    names = r"\( -name test_rename.py -o -name solve.sh -o -name test.sh \)"
     assert bash(folder, f"find / {elsewhere} -o {names} -print 2>/dev/null; true") == "[exit code 0]"
     assert bash(folder, "ls -A /run/files") == "[exit code 0]"
 
@@ -148,6 +150,63 @@ def test_a_trick_instead_of_the_work_scores_nothing(folder: Folder, trick: str) 
     bash(folder, trick)
     verdict = submit(folder)
     assert (verdict.passed, verdict.score) == (False, 0.0)
+
+
+def as_a_script(tmp_path: Path, test: str, backend: BubblewrapBackend) -> Folder:
+    """The same task, judged by the exit code of a script."""
+    shutil.copytree(RENAME, tmp_path / "task")
+    (tmp_path / "task" / "task.toml").write_text((RENAME / "task.toml").read_text().replace(VERIFIER, ""))
+    (tmp_path / "task" / "tests" / "test.sh").write_text(test)
+    env = Folder(tasks=tmp_path, sandboxes=backend)
+    env.reset(seed=0)
+    return env
+
+
+@pytest.mark.parametrize(
+    ("test", "passed"),
+    [
+        ("test -f stock/report.py && test -f /run/files/test_rename.py", True),
+        ("rm stock/report.py; exit 3", False),
+        ("sleep 30", False),
+    ],
+)
+def test_a_task_without_tests_of_ours_is_judged_by_the_exit_code_of_its_script(
+    tmp_path: Path, backend: BubblewrapBackend, test: str, passed: bool
+) -> None:
+    env = as_a_script(tmp_path, test, backend)
+    verdict = submit(env)
+    assert (verdict.passed, verdict.score) == (passed, float(passed))
+    assert env.sandbox is not None
+    assert "stock/report.py" in env.sandbox.list_files()
+    env.close()
+
+
+def test_a_script_that_cannot_be_run_is_no_verdict(tmp_path: Path, backend: BubblewrapBackend) -> None:
+    env = as_a_script(tmp_path, "exec /no/such/program", backend)
+    with pytest.raises(VerifierError, match=r"test\.sh could not be run"):
+        submit(env)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("moduls = ['stock']", "modul"),
+        ("modules = []", "modules"),
+        ("modules = ['stock']\nframework = 'nose'", "framework"),
+        ("modules = ['stock']\ncrossing = {path = ['stock']}", "path"),
+        ("modules = ['stock']\nseconds = 0", "seconds"),
+    ],
+)
+def test_a_table_for_the_verifier_that_says_nonsense_is_refused_at_the_start(
+    tmp_path: Path, backend: BubblewrapBackend, table: str, complaint: str
+) -> None:
+    shutil.copytree(RENAME, tmp_path / "task")
+    settings = (RENAME / "task.toml").read_text()
+    (tmp_path / "task" / "task.toml").write_text(settings.replace(VERIFIER, f"{HEAD}\n{table}\n"))
+    with pytest.raises(TaskError, match=complaint) as caught:
+        Folder(tasks=tmp_path, sandboxes=backend).reset(seed=0)
+    assert "\n" not in str(caught.value)
 
 
 def test_work_that_never_ends_has_failed_and_is_no_accident(folder: Folder) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from agentdistill.errors import SandboxUnavailableError
+from agentdistill.sandbox.agent_sandbox import AgentSandbox
 from agentdistill.sandbox.base import Limits
-from agentdistill.sandbox.bubblewrap import BubblewrapBackend, BubblewrapSandbox
+from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,6 @@ def backend(tmp_path_factory) -> Iterator[BubblewrapBackend]:
 
 
 @pytest.fixture
-def sandbox(backend) -> Iterator[BubblewrapSandbox]:
+def sandbox(backend) -> Iterator[AgentSandbox]:
     with backend.create() as sandbox:
         yield sandbox

@@ -27,13 +27,13 @@ def test_no_file_of_this_repository_can_be_read(sandbox):
 
 def test_no_environment_variable_of_the_host_is_seen(sandbox, monkeypatch):
     monkeypatch.setenv("SECRET_KEY_OF_THE_HOST", "s3cret")
-    seen = sandbox.exec("env; cat /proc/*/environ | tr '\\0' '\\n'").output
+    seen = sandbox.exec("env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'").output
     assert "s3cret" not in seen
     names = {line.partition("=")[0] for line in seen.splitlines()}
     assert names <= {"PATH", "HOME", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PWD", "SHLVL", "_"}
 
 
-@pytest.mark.parametrize("place", ["/usr/x", "/etc/x", "/x", "/run/x", "/run/files/x", "/opt/python/x", "/dev/x"])
+@pytest.mark.parametrize("place", ["/usr/x", "/etc/x", "/x", "/run/x", "/opt/agent/x", "/opt/python/x", "/dev/x"])
 def test_nothing_outside_the_workspace_can_be_written(sandbox, place):
     result = sandbox.exec(f"echo hello > {place}")
     assert result.exit_code != 0
@@ -42,10 +42,24 @@ def test_nothing_outside_the_workspace_can_be_written(sandbox, place):
 
 def test_the_scratch_space_is_small_and_gone_with_the_command(sandbox):
     assert sandbox.exec("echo kept > /tmp/note && cat /tmp/note").output == "kept\n"
-    assert sandbox.exec(["ls", "-A", "/tmp"]).output == ""
+    assert sandbox.exec("echo left > /run/files/note; mkdir -p /dev/shm/a/b; chmod 0 /dev/shm/a /tmp").exit_code == 0
+    places = ["/tmp", "/dev/shm", "/run/files"]
+    assert sandbox.exec(["find", *places, "-mindepth", "1"]).output == ""
+    assert sandbox.exec(["stat", "-c", "%a", "/tmp"]).output == "755\n"
     flood = "for i in 1 2 3; do head -c 40000000 /dev/zero > {}/$i || exit 1; done"
     assert "No space left" in sandbox.exec(flood.format("/tmp")).output
     assert "No space left" in sandbox.exec(flood.format("/dev/shm")).output
+
+
+def test_the_agent_can_neither_be_read_nor_traced_nor_stopped_by_a_command(sandbox):
+    for name in ("environ", "mem", "maps", "auxv", "fd/0", "fd/1"):
+        assert sandbox.exec(["cat", f"/proc/1/{name}"]).exit_code != 0
+    assert sandbox.exec(["ls", "/proc/1/fd", "/proc/1/cwd/"]).exit_code != 0
+    for signal in ("KILL", "STOP", "INT", "TERM", "CHLD", "SEGV", "USR1"):
+        sandbox.exec(f"kill -{signal} 1; kill -{signal} -1; true")
+    attach = "import ctypes; print(ctypes.CDLL(None).ptrace(16, 1, 0, 0))"
+    assert sandbox.exec([sandbox.python, "-I", "-c", attach]).output == "-1\n"
+    assert sandbox.exec(["echo", "alive"]).output == "alive\n"
 
 
 def test_processes_of_the_host_are_neither_seen_nor_reached(sandbox):

@@ -1,150 +1,15 @@
-"""Snapshots: exact, equal for equal worlds, durable, and as cheap as the change."""
+"""Snapshots of sandboxes: exact, equal for equal worlds, durable, and what becomes of processes that live in one."""
 
-import hashlib
 import os
-import stat
 import time
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agentdistill.errors import SnapshotError
+from agentdistill.sandbox.base import LiveProcesses
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
-from agentdistill.sandbox.shell import ShellState
-from agentdistill.sandbox.snapshots import SnapshotStore, shows_mapped_writes
 
-NAMES = [b"a", b"b", b"a.b", b"-rf", b"new\nline", b"\xff\xfe", "ünï".encode(), b".hidden"]
-PATHS = [b"/".join(parts) for parts in [(x,) for x in NAMES] + [(x, y) for x in NAMES[:3] for y in NAMES]]
-CONTENT = st.sampled_from([b"", b"one", b"two", b"x" * 5000])
-ACTS = st.one_of(
-    st.tuples(st.just("write"), st.sampled_from(PATHS), CONTENT),
-    st.tuples(st.just("edit behind the back"), st.sampled_from(PATHS)),
-    st.tuples(st.just("delete"), st.sampled_from(PATHS)),
-    st.tuples(st.just("rename"), st.sampled_from(PATHS), st.sampled_from(PATHS)),
-    st.tuples(st.just("chmod"), st.sampled_from(PATHS), st.sampled_from([0o644, 0o755, 0o600, 0o000, 0o4711, 0o2775])),
-    st.tuples(st.just("symlink"), st.sampled_from(PATHS), st.sampled_from([b"a", b"/etc/passwd", b"\xff", b"nowhere"])),
-    st.tuples(st.just("link"), st.sampled_from(PATHS), st.sampled_from(PATHS)),
-    st.tuples(st.just("mkdir"), st.sampled_from(PATHS)),
-    st.tuples(st.just("fifo"), st.sampled_from(PATHS)),
-)
-
-
-def act(root: bytes, what: str, path: bytes, *rest: object) -> None:
-    """Do one thing to the tree, if it can be done."""
-    full = os.path.join(root, path)
-    try:
-        if what == "write":
-            if not os.path.lexists(full) or stat.S_ISREG(os.lstat(full).st_mode):
-                with open(full, "wb") as file:
-                    file.write(rest[0])
-        elif what == "edit behind the back":
-            before = os.lstat(full)
-            if stat.S_ISREG(before.st_mode) and before.st_size:
-                with open(full, "rb+") as file:
-                    first = file.read(1)
-                    file.seek(0)
-                    file.write(b"1" if first != b"1" else b"2")
-                os.utime(full, ns=(before.st_atime_ns, before.st_mtime_ns))
-        elif what == "delete":
-            is_folder = os.path.isdir(full) and not os.path.islink(full)
-            os.rmdir(full) if is_folder else os.unlink(full)
-        elif what == "rename":
-            os.rename(full, os.path.join(root, rest[0]))
-        elif what == "chmod":
-            if not os.path.islink(full):
-                os.chmod(full, rest[0] if os.geteuid() == 0 else rest[0] | 0o700)  # the test itself must see it
-        elif what == "symlink":
-            os.symlink(rest[0], full)
-        elif what == "link":
-            os.link(full, os.path.join(root, rest[0]), follow_symlinks=False)
-        elif what == "mkdir":
-            os.mkdir(full)
-        elif what == "fifo":
-            os.mkfifo(full)
-    except OSError:
-        pass  # not possible in this tree, as for a program
-
-
-def walk(root: bytes) -> dict[bytes, tuple]:
-    """Everything there is, told independently of the code under test."""
-    found: dict[bytes, tuple] = {}
-    inodes: dict[int, set[bytes]] = {}
-    for folder, folders, files in os.walk(root):
-        for name in [b".", *folders, *files] if folder == root else [*folders, *files]:
-            full = os.path.join(folder, name)
-            info = os.lstat(full)
-            path = os.path.relpath(full, root)
-            kind = stat.S_IFMT(info.st_mode)
-            content = b""
-            if stat.S_ISLNK(info.st_mode):
-                content = os.readlink(full)
-            elif stat.S_ISREG(info.st_mode):
-                content = Path(os.fsdecode(full)).read_bytes()
-            found[path] = (kind, stat.S_IMODE(info.st_mode), content)
-            if kind != stat.S_IFDIR:
-                inodes.setdefault(info.st_ino, set()).add(path)
-    for group in inodes.values():
-        for path in group:
-            found[path] += (frozenset(group),)
-    return found
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("snapshots")
-
-
-def fresh(place: Path) -> Path:
-    root = place / f"tree-{time.monotonic_ns()}"
-    root.mkdir()
-    return root
-
-
-@settings(max_examples=60)
-@given(data=st.data(), steps=st.lists(st.lists(ACTS, min_size=1, max_size=6), min_size=1, max_size=6))
-def test_any_world_comes_back_exactly_from_any_other(place, data, steps):
-    store = SnapshotStore(place / "store")
-    root = fresh(place)
-    tree = store.tree(root)
-    kept = [(store.keep(tree, ShellState()), walk(os.fsencode(root)))]
-    for acts in steps:
-        for one in acts:
-            act(os.fsencode(root), *one)
-        name = store.keep(tree, ShellState())
-        kept.append((name, walk(os.fsencode(root))))
-    for name, world in kept:
-        for other, other_world in kept:
-            assert (name == other) == (world == other_world)
-    for index in data.draw(st.lists(st.integers(0, len(kept) - 1), min_size=1, max_size=8)):
-        name, world = kept[index]
-        store.restore(tree, name)
-        assert walk(os.fsencode(root)) == world
-        assert store.keep(tree, ShellState()) == name
-
-
-@settings(max_examples=25)
-@given(before=st.lists(ACTS, max_size=8), left=st.lists(ACTS, max_size=6), right=st.lists(ACTS, max_size=6))
-def test_forks_never_see_each_other(place, before, left, right):
-    store = SnapshotStore(place / "store")
-    roots = [fresh(place) for _ in range(3)]
-    trees = [store.tree(root) for root in roots]
-    for one in before:
-        act(os.fsencode(roots[0]), *one)
-    start = store.keep(trees[0], ShellState())
-    origin = walk(os.fsencode(roots[0]))
-    for tree in trees[1:]:
-        store.restore(tree, start)
-    for one in left:
-        act(os.fsencode(roots[1]), *one)
-    after_left = walk(os.fsencode(roots[1]))
-    for one in right:
-        act(os.fsencode(roots[2]), *one)
-    assert walk(os.fsencode(roots[0])) == origin
-    assert walk(os.fsencode(roots[1])) == after_left
-    store.restore(trees[2], start)
-    assert walk(os.fsencode(roots[2])) == origin
+SERVER = "import socket, time; s = socket.create_server(('127.0.0.1', 8080)); print('up', flush=True); time.sleep(99)"
 
 
 def test_an_edit_of_the_same_size_with_the_time_put_back_is_seen_also_later(sandbox):
@@ -166,14 +31,6 @@ def test_a_write_through_a_memory_map_is_seen(sandbox):
     code = "import mmap; f = open('f', 'r+b'); m = mmap.mmap(f.fileno(), 3); m[0]; m[:] = b'two'"
     assert sandbox.exec([sandbox.python, "-I", "-c", code]).exit_code == 0
     assert sandbox.snapshot() != first
-
-
-@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no tmpfs to write to")
-def test_where_ctime_cannot_be_trusted_every_file_is_read(monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", "/dev/shm")
-    assert not shows_mapped_writes(Path("/dev/shm"))
-    with BubblewrapBackend() as backend, backend.create() as sandbox:
-        test_a_write_through_a_memory_map_is_seen(sandbox)
 
 
 def test_the_shell_is_part_of_a_world_and_comes_back(sandbox):
@@ -234,88 +91,106 @@ def test_a_snapshot_that_is_not_kept_is_a_typed_error(backend, sandbox):
     sandbox.restore(kept)
 
 
-def test_damage_in_the_store_is_found_not_restored(tmp_path):
-    with BubblewrapBackend(tmp_path) as backend, backend.create() as sandbox:
-        sandbox.write_file("f", b"right")
-        kept = sandbox.snapshot()
-        digest = hashlib.sha256(b"right").hexdigest()
-        blob = tmp_path / "snapshots/blobs" / digest[:2] / digest[2:]
-        blob.write_bytes(b"wrong")
-        with pytest.raises(SnapshotError, match="digest"):
-            backend.create(kept)
-        blob.unlink()
-        with pytest.raises(SnapshotError, match="lost"):
-            backend.create(kept)
-        manifest = tmp_path / "snapshots/manifests" / kept
-        manifest.write_text("{}")
-        with pytest.raises(SnapshotError, match="damaged"):
-            backend.create(kept)
-
-
-def test_equal_files_are_kept_once_and_swept_when_nothing_needs_them(place):
-    store = SnapshotStore(place / "swept")
-    root = fresh(place)
-    tree = store.tree(root)
-    for name in ("a", "b"):
-        (root / name).write_bytes(b"equal")
-    first = store.keep(tree, ShellState())
-    (root / "b").write_bytes(b"large" * 1_000_000)
-    time.sleep(0.03)
-    second = store.keep(tree, ShellState())
-    blobs = place / "swept/blobs"
-    assert len([path for path in blobs.rglob("*") if path.is_file()]) == 2
-    store.drop([second])
-    assert store.collect() == 1
-    assert store.keep(tree, ShellState()) == second, "a file known from the last look is kept again"
-    store.drop([first])
-    assert store.collect() == 0
-    store.restore(store.tree(fresh(place)), second)
-
-
-def test_a_snapshot_reads_only_what_changed(place, monkeypatch):
-    store = SnapshotStore(place / "cheap")
-    root = fresh(place)
-    for number in range(50):
-        (root / f"f{number}").write_text(str(number))
-    tree = store.tree(root)
-    time.sleep(0.03)
-    store.keep(tree, ShellState())
-    read = []
-    put = store._put
-    monkeypatch.setattr(store, "_put", lambda path: read.append(path) or put(path))
-    store.keep(tree, ShellState())
-    assert read == []
-    (root / "f7").write_text("x")
-    store.keep(tree, ShellState())
-    assert read == [str(root / "f7")]
-
-
-def test_a_file_that_was_just_written_is_read_again_because_its_ctime_may_not_tell(place, monkeypatch):
-    store = SnapshotStore(place / "unsettled")
-    root = fresh(place)
-    tree = store.tree(root)
-    (root / "f").write_text("x")
-    store.keep(tree, ShellState())
-    assert tree.memory.seen == {}
-    time.sleep(0.03)
-    store.keep(tree, ShellState())
-    assert list(tree.memory.seen) == ["f"]
-
-
-def test_hard_links_are_joined_and_split_again(place):
-    store = SnapshotStore(place / "store")
-    root = fresh(place)
-    tree = store.tree(root)
-    for name in ("a", "b", "c"):
-        (root / name).write_text("equal")
-    apart = store.keep(tree, ShellState())
-    for name in ("b", "c"):
-        (root / name).unlink()
-        (root / name).hardlink_to(root / "a")
-    joined = store.keep(tree, ShellState())
+def test_hard_links_are_joined_and_split_again(sandbox):
+    sandbox.exec("for f in a b c; do echo equal > $f; done")
+    apart = sandbox.snapshot()
+    sandbox.exec("ln -f a b; ln -f a c")
+    joined = sandbox.snapshot()
     assert joined != apart
-    for name, inodes in ((apart, 3), (joined, 1), (apart, 3)):
-        store.restore(tree, name)
-        assert len({(root / file).stat().st_ino for file in ("a", "b", "c")}) == inodes
-    (root / "a").write_text("other")
-    assert (root / "b").read_text() == "equal"
+    for name, inodes in ((apart, "3"), (joined, "1"), (apart, "3")):
+        sandbox.restore(name)
+        assert sandbox.exec("stat -c %i a b c | sort -u | wc -l").output.strip() == inodes
+    sandbox.exec("echo other > a")
+    assert sandbox.read_file("b") == b"equal\n"
+
+
+def keeping(tmp_path, **settings) -> BubblewrapBackend:
+    return BubblewrapBackend(tmp_path, background="keep", **settings)
+
+
+def serve(sandbox) -> None:
+    sandbox.write_file("server.py", SERVER.encode())
+    assert sandbox.exec("python3 server.py > log 2>&1 & echo $! > pid").exit_code == 0
+    sandbox.exec("until grep -q up log; do sleep 0.01; done")
+
+
+def test_a_process_that_is_kept_lives_on_and_answers_the_next_command(tmp_path):
+    with keeping(tmp_path) as backend, backend.create() as sandbox:
+        serve(sandbox)
+        assert sandbox.processes() == LiveProcesses(("python3 server.py",), (8080,))
+        assert sandbox.exec("echo > /dev/tcp/127.0.0.1/8080 && kill -0 $(cat pid)").exit_code == 0
+        sandbox.exec("kill $(cat pid)")
+        assert sandbox.exec("while kill -0 $(cat pid) 2>/dev/null; do sleep 0.01; done").exit_code == 0
+        assert sandbox.processes() == LiveProcesses()
+
+
+def test_what_a_kept_process_says_later_comes_with_the_next_command(tmp_path):
+    with keeping(tmp_path) as backend, backend.create() as sandbox:
+        began = time.monotonic()
+        assert sandbox.exec("(sleep 0.3; echo late) & echo soon").output == "soon\n"
+        assert time.monotonic() - began < 0.3
+        time.sleep(0.5)
+        assert sandbox.exec("echo next").output == "late\nnext\n"
+
+
+def test_a_timeout_spares_those_who_lived_before(tmp_path):
+    with keeping(tmp_path) as backend, backend.create() as sandbox:
+        serve(sandbox)
+        assert sandbox.exec("setsid sleep 50 & sleep 60", timeout=0.3).timed_out
+        assert sandbox.processes().commands == ("python3 server.py",)
+
+
+def test_a_snapshot_holds_processes_still_and_lets_them_go_on(tmp_path):
+    with keeping(tmp_path) as backend, backend.create() as sandbox:
+        sandbox.exec("(while :; do echo line >> log; cp log copy; done) & while [ ! -e copy ]; do :; done")
+        sandbox.exec("sleep 50 & kill -STOP $!")
+        kept = sandbox.snapshot()
+        size = int(sandbox.exec("sleep 0.1; wc -l < log").output)
+        assert int(sandbox.exec("sleep 0.1; wc -l < log").output) > size
+        assert "T" in sandbox.exec("ps -o stat= -C sleep").output, "who was stopped before stays so"
+        with pytest.raises(SnapshotError, match="lived"):
+            backend.create(kept)
+        with pytest.raises(SnapshotError, match="lived"):
+            sandbox.restore(kept)
+        assert len(sandbox.processes().commands) >= 2, "a refusal changes nothing"
+
+
+def test_a_restore_ends_every_process_and_tells_which_are_lost(tmp_path):
+    with keeping(tmp_path, on_live_processes="accept") as backend, backend.create() as sandbox:
+        empty = sandbox.snapshot()
+        serve(sandbox)
+        served = sandbox.snapshot()
+        sandbox.restore(empty)
+        assert sandbox.processes() == LiveProcesses()
+        assert sandbox.lost_processes == LiveProcesses()
+        assert sandbox.list_files() == []
+        sandbox.restore(served)
+        assert sandbox.lost_processes == LiveProcesses(("python3 server.py",), (8080,))
+        assert sandbox.processes() == LiveProcesses()
+        assert sandbox.list_files() == ["log", "pid", "server.py"]
+
+
+def test_a_restart_brings_processes_back_and_leaves_the_shell_as_it_was(tmp_path):
+    restart = (
+        "cd /; export Q=1; python3 /workspace/server.py > /tmp/log & until grep -q up /tmp/log; do sleep 0.01; done"
+    )
+    with keeping(tmp_path, on_live_processes="restart", restart=restart) as backend, backend.create() as sandbox:
+        sandbox.exec("mkdir d")
+        serve(sandbox)
+        sandbox.exec("cd d")
+        kept = sandbox.snapshot()
+        with backend.create(kept) as fork:
+            assert fork.exec("pwd; echo ${Q-none}; echo > /dev/tcp/127.0.0.1/8080").output == "/workspace/d\nnone\n"
+            assert fork.lost_processes == LiveProcesses(("python3 server.py",))
+            fork.exec("rm /workspace/server.py")
+            fork.restore(kept)
+            assert fork.processes().ports == (8080,)
+
+
+def test_a_restart_that_fails_is_a_typed_error(tmp_path):
+    with keeping(tmp_path, on_live_processes="restart", restart="echo no; exit 3") as backend:
+        sandbox = backend.create()
+        sandbox.exec("sleep 50 &")
+        kept = sandbox.snapshot()
+        with pytest.raises(SnapshotError, match="ended with 3: no"):
+            backend.create(kept)

@@ -1,6 +1,7 @@
 #!/bin/bash
-# The exit code is the verdict. Harbor also reads it from reward.txt, where there is a place for that.
-python3 -I -S -B "$(dirname "$0")/check.py"
+# For other runners of Harbor tasks, which trust what this says. agentdistill runs test_rename.py by itself, with the work
+# in a process of its own (see [metadata.agentdistill.verifier] in task.toml).
+PYTHONPATH="$(dirname "$0"):$PWD" python3 -B -m unittest test_rename
 code=$?
 if [ -d /logs/verifier ]; then
     echo $((code == 0)) > /logs/verifier/reward.txt

@@ -1,0 +1,214 @@
+"""Sandboxes in containers.
+
+A container has no capabilities and can gain none, system calls are filtered by the engine's default profile, its root
+is read-only, its user is not root, its network has no interface but loopback; it gets nothing of the host, no folder,
+no socket, no variable. What it can write to are the workspace, `/tmp`, `/dev/shm` and `/run/files`, in memory and of
+limited size; memory (swap included), processes and processor time are limited by control groups of the engine.
+
+What this does not protect against: a bug in the Linux kernel, since containers run on the engine's own (a runtime such
+as gVisor or Kata puts something in between); whoever can reach the engine, who is root there; reading what `/proc`
+and `/sys` tell of the engine's hardware; telling from timing what else runs there. `DockerBackend.capabilities` names
+the same gaps for programs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from agentdistill.errors import SandboxError, UsageError
+from agentdistill.sandbox.agent_backend import AgentBackend
+from agentdistill.sandbox.agent_sandbox import AgentSandbox, LiveProcessPolicy, Started
+from agentdistill.sandbox.base import Capabilities, Limits, SnapshotId
+from agentdistill.sandbox.docker.building import build
+from agentdistill.sandbox.docker.container import COUNTERS, Layout, confined, layout, looking
+from agentdistill.sandbox.docker.engine import Engine
+from agentdistill.sandbox.docker.leftovers import Owner, become_owner, reap, sweep
+from agentdistill.sandbox.docker.shipping import ship
+from agentdistill.sandbox.guest import agent_line
+from agentdistill.sandbox.runtime import PLACE, Runtime, portable_python
+
+_DAY = 86400.0
+_CAPABILITIES = Capabilities(
+    snapshot="workspace",
+    network=frozenset({"none"}),
+    limits=frozenset(Limits.model_fields),
+    known_gaps={
+        "kernel attack surface": "commands run on the engine's kernel, behind its default filter of system calls only",
+        "hardware information": "/proc and /sys tell about the engine's machine, its processors and devices",
+        "filesystem scope": "a snapshot keeps the workspace; the rest of the image is read-only, /tmp is not kept",
+        "extended attributes": "a snapshot does not keep them, nor times and owners",
+        "image volumes": "directories that an image declares as volumes are empty, in memory, and not kept",
+    },
+)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What it takes to start sandboxes."""
+
+    python: Runtime
+    layout: Layout
+    volume: str
+
+
+class DockerBackend(AgentBackend):
+    """Makes sandboxes in containers of one image; see `SandboxBackend`.
+
+    The workspace is the image's working directory, or `/workspace` where it names none; what the image has there
+    is what a fresh sandbox begins with. The variables that the image sets are those of commands, but for HOME.
+
+    Args:
+        folder: where snapshots are kept; without it, in a temporary place until `close`.
+        limits: what a sandbox and each command in it may use.
+        image: the image, which must be on the engine; nothing is pulled. Or use `build`.
+        build: folder with a Dockerfile to make the image of, in place of `image`.
+        build_network: what its lines may reach; ``default`` is what the engine gives containers that ask for nothing.
+        host: the engine, as in ``DOCKER_HOST``, which counts without it, as do ``DOCKER_TLS_VERIFY`` and
+            ``DOCKER_CERT_PATH``.
+        runtime: what the engine runs containers with, such as ``runsc`` or ``kata``; without it, the engine's default.
+        uid: user and group that commands run as, a number other than 0.
+        ttl: seconds after which other machines that use the engine may remove a sandbox of ours.
+        background: what becomes of processes that outlive their command: ``kill`` ends them with it, ``keep`` lets them
+            live on, as in a terminal.
+        on_live_processes: what to do when a world is restored in which processes lived: ``refuse``, ``accept`` (see
+            `Sandbox.lost_processes`), or ``restart`` them by running `restart`.
+        restart: a command line, run in the restored world.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        limits: Limits | None = None,
+        *,
+        image: str = "",
+        build: Path | str = "",
+        build_network: Literal["none", "default"] = "none",
+        host: str = "",
+        runtime: str = "",
+        uid: int = 1000,
+        ttl: float = _DAY,
+        background: Literal["kill", "keep"] = "kill",
+        on_live_processes: Literal["refuse", "accept", "restart"] = "refuse",
+        restart: str = "",
+    ) -> None:
+        super().__init__(folder, limits, LiveProcessPolicy(background, on_live_processes, restart))
+        if bool(image) == bool(build):
+            raise UsageError("the docker sandbox needs an image, or a folder to build one from, and not both")
+        if uid <= 0:
+            raise UsageError("commands in a container do not run as root: give another uid")
+        self._named = image
+        self._build = build
+        self._build_network: Literal["none", "default"] = build_network
+        self._engine = Engine(host)
+        self._oci_runtime = runtime
+        self._uid = uid
+        self._ttl = ttl
+        self._shipping = threading.Lock()
+        self._owner: Owner | None = None
+        self._prepared: _Ready | None = None
+        self._seed: SnapshotId | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `SandboxBackend.capabilities`."""
+        return _CAPABILITIES
+
+    def prepare(self, home: Path) -> None:
+        """See `AgentBackend.prepare`. What dead runs left on the engine is removed."""
+        self._engine.check(self._oci_runtime)
+        if self._owner is None:
+            self._owner = become_owner()
+        reap(self._engine, self._owner)
+        name = self._named
+        if self._build:
+            name = build(self._engine, Path(self._build), self._owner, network=self._build_network)
+        where = layout(self._engine.image(name))
+        python = portable_python()
+        self._prepared = _Ready(python, where, ship(self._engine, python, where.image.digest, self._owner))
+        if where.image.directory != "/":
+            self._seed = self._image_files()
+
+    def start(self) -> Started:
+        """See `AgentBackend.start`."""
+        ready, owner = self._state()
+        try:
+            return self._start(ready, owner)
+        except SandboxError as error:
+            if "no such file" not in str(error):
+                raise
+        # Somebody has removed the volume, and the engine made an empty one of its name.
+        with self._shipping:
+            if self._prepared is ready:
+                volume = ship(self._engine, ready.python, ready.layout.image.digest, owner)
+                self._prepared = replace(ready, volume=volume)
+        return self._start(*self._state())
+
+    def create(self, snapshot: SnapshotId | None = None) -> AgentSandbox:
+        """See `SandboxBackend.create`. The first call removes what dead runs left, and ships our Python."""
+        sandbox = super().create(snapshot)
+        if snapshot is None and self._seed is not None:
+            try:
+                sandbox.restore(self._seed)
+            except BaseException:
+                sandbox.close()
+                raise
+        return sandbox
+
+    def drop(self, snapshots: Sequence[SnapshotId]) -> None:
+        """See `SandboxBackend.drop`."""
+        # A world that is still as the image has it goes by the same name as what fresh sandboxes begin with.
+        super().drop([each for each in snapshots if each != self._seed])
+
+    def stop(self) -> None:
+        """See `AgentBackend.stop`."""
+        if self._owner is not None:
+            with suppress(SandboxError):  # the engine is gone: a later run cleans up
+                sweep(self._engine, self._owner)
+            self._owner.leave()
+        self._engine.close()
+
+    def _state(self) -> tuple[_Ready, Owner]:
+        assert self._prepared is not None
+        assert self._owner is not None
+        return self._prepared, self._owner
+
+    def _start(self, ready: _Ready, owner: Owner) -> Started:
+        settings = confined(
+            ready.layout,
+            ready.volume,
+            self.limits,
+            uid=self._uid,
+            runtime=self._oci_runtime,
+            labels=owner.labels("sandbox", self._ttl),
+        )
+        return self._started(ready, settings)
+
+    def _started(self, ready: _Ready, settings: dict[str, dict[str, object]]) -> Started:
+        line = agent_line(ready.python.python, PLACE)
+        attached = self._engine.start(ready.layout.image.digest, line, **settings)
+        return Started(
+            attached,
+            ready.python.python,
+            environment=ready.layout.environment,
+            scratch=ready.layout.emptied,
+            workspace=ready.layout.workspace,
+            counters=COUNTERS,
+        )
+
+    def _image_files(self) -> SnapshotId:
+        """A snapshot of what the image has in its working directory."""
+        ready, owner = self._state()
+        store, _ = self._open()
+        labels = owner.labels("sandbox", self._ttl)
+        settings = looking(ready.volume, self.limits, runtime=self._oci_runtime, labels=labels)
+        with AgentSandbox(self._started(ready, settings), self.limits, LiveProcessPolicy(), store, _nobody) as sandbox:
+            return sandbox.snapshot()
+
+
+def _nobody(sandbox: AgentSandbox) -> None:
+    """Nobody has to be told that it is closed."""

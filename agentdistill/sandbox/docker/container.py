@@ -1,0 +1,110 @@
+"""What a container of ours is confined to, as settings of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentdistill.errors import UsageError
+from agentdistill.sandbox.base import Limits
+from agentdistill.sandbox.docker.engine import Image
+from agentdistill.sandbox.docker.shipping import mount
+from agentdistill.sandbox.runtime import PLACE
+from agentdistill.sandbox.shell import ENVIRONMENT, FILES, WORKSPACE
+
+_SCRATCH = {"/tmp": "1777", "/dev/shm": "1777", FILES: "0755"}
+_SCRATCH_BYTES = 64 << 20
+_IMAGE_VOLUME = 64 << 20
+_ULIMITS = ({"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": 1024, "Hard": 4096})
+COUNTERS: Mapping[str, Sequence[str]] = {
+    "memory": ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"),
+    "processes": ("/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"),
+}
+"""Where a container sees how often its limits were met, in version 2 and 1 of control groups."""
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are in containers of an image.
+
+    Attributes:
+        workspace: the image's working directory, or the usual place where it names none.
+        emptied: writable folders that do not outlast a command.
+        environment: what commands start with: the image's variables, but for HOME, and ours where it has none.
+    """
+
+    image: Image
+    workspace: str
+    emptied: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def layout(image: Image) -> Layout:
+    """See `Layout`.
+
+    Raises:
+        UsageError: the image works in a directory that cannot be a workspace.
+    """
+    workspace = image.directory if image.directory != "/" else WORKSPACE
+    if f"{PLACE}/".startswith(f"{workspace}/") or workspace.startswith((f"{PLACE}/", "/proc", "/sys", "/dev")):
+        raise UsageError(f"an image that works in {workspace} cannot be a sandbox: set another WORKDIR")
+    emptied = tuple(path for path in ("/tmp", "/dev/shm") if not f"{workspace}/".startswith(f"{path}/"))
+    environment = {**ENVIRONMENT, "PATH": _PATH, **image.environment, "HOME": workspace}
+    return Layout(image, workspace, emptied, environment)
+
+
+def confined(
+    where: Layout, volume: str, limits: Limits, *, uid: int, runtime: str, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """The settings of a container that is a sandbox, as `Engine.start` takes them."""
+    memory = {path: _tmpfs(_IMAGE_VOLUME, "0755", uid) for path in where.image.volumes}
+    memory |= _scratch(uid)
+    files = limits.workspace_files + 1  # the workspace itself is one
+    memory[where.workspace] = _tmpfs(limits.workspace_bytes, "0755", uid, files)
+    settings = _settings(volume, limits, runtime, labels)
+    settings["host"]["tmpfs"] = memory
+    settings["container"]["user"] = f"{uid}:{uid}"
+    return settings
+
+
+def looking(volume: str, limits: Limits, *, runtime: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of a container that only looks at what the image has, all of which it may read.
+
+    No command runs there, and nothing but the scratch folders can be written to.
+    """
+    settings = _settings(volume, limits, runtime, labels)
+    settings["host"]["tmpfs"] = _scratch(0)
+    settings["host"]["cap_add"] = ["DAC_READ_SEARCH"]
+    settings["container"]["user"] = "0:0"
+    return settings
+
+
+def _settings(volume: str, limits: Limits, runtime: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    host = {
+        "network_mode": "none",
+        "mounts": [mount(volume)],
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "ipc_mode": "private",
+        "pids_limit": limits.processes + 1,  # the agent is one
+        "mem_limit": limits.memory_bytes,
+        "memswap_limit": limits.memory_bytes,  # memory and swap together: no swap
+        "nano_cpus": int(limits.cpus * 1e9),
+        "ulimits": [*_ULIMITS],
+        "runtime": runtime or None,
+    }
+    container = {"hostname": "sandbox", "working_dir": "/", "labels": dict(labels)}
+    return {"container": container, "host": host}
+
+
+def _scratch(uid: int) -> dict[str, str]:
+    return {path: _tmpfs(_SCRATCH_BYTES, mode, uid) for path, mode in _SCRATCH.items()}
+
+
+def _tmpfs(size: int, mode: str, uid: int, files: int = 0) -> str:
+    """Options of a filesystem in memory; `files` is how many it may have, if that is limited."""
+    options = ["rw", "exec", "nosuid", "nodev", f"size={size}", f"mode={mode}", f"uid={uid}", f"gid={uid}"]
+    return ",".join([*options, *([f"nr_inodes={files}"] if files else [])])

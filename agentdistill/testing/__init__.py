@@ -1,0 +1,10 @@
+"""The conformance suites that ship: what every environment and every sandbox backend passes, ours and anybody's.
+
+``check_environment(make)`` checks an environment (`agentdistill env check`), ``check_sandboxes(spec)`` a backend of
+sandboxes (`agentdistill sandbox check`).
+"""
+
+from agentdistill.testing.environments import TASKS, TRIES, Check, check_environment
+from agentdistill.testing.sandboxes import Finding, check_sandboxes
+
+__all__ = ["TASKS", "TRIES", "Check", "Finding", "check_environment", "check_sandboxes"]

@@ -1,0 +1,155 @@
+"""What crosses over from an agent's sandbox into the fresh one in which its work is judged.
+
+Regular files cross as bytes, below the declared paths; a link, a pipe, a device, what is too large or cannot be read
+does not, nor do processes, empty directories and modes (but scripts with ``#!`` and ELF programs are executable). What
+would change how Python, pytest or a shell starts does not cross unless it is declared by name: the fresh sandbox keeps
+the task's own, if it has one. What the agent deleted is deleted there too.
+"""
+
+from __future__ import annotations
+
+import configparser
+import fnmatch
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from agentdistill.errors import SandboxError, VerifierError
+from agentdistill.records import Record
+from agentdistill.sandbox import Sandbox, SandboxBackend
+from agentdistill.sandbox.base import SandboxFile
+
+PROTECTED = (
+    *(".git", ".hg", ".svn"),
+    *("conftest", "conftest.*", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", ".pytest_cache"),
+    *("sitecustomize", "sitecustomize.*", "usercustomize", "usercustomize.*", "pyvenv.cfg", "*.pth"),
+    *("*.dist-info", "*.egg-info", "__pycache__", "*.pyc", "*.pyo"),
+    *(".local", ".config", ".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".inputrc"),
+)
+"""Names of files and directories, at any depth, that cross only if they are declared."""
+_CONFIGURATIONS = ("pyproject.toml", "setup.cfg", "tox.ini")
+_EXECUTABLE = (b"#!", b"\x7fELF")
+
+
+class Crossing(Record):
+    """What crosses over, and how much of it. In a pattern, ``*`` stands for any part of a name, ``**`` for any path."""
+
+    paths: tuple[str, ...] = Field(("**",), description="patterns; a directory stands for all below it")
+    allow: tuple[str, ...] = Field((), description="patterns of protected files that cross all the same")
+    most_files: int = 5_000
+    largest_bytes: int = Field(8 << 20, description="of one file")
+    total_bytes: int = Field(64 << 20, description="of all files together")
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """What crossed over, and what was left behind for which reason."""
+
+    files: tuple[str, ...] = ()
+    left_behind: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def fresh_world(
+    left: Sandbox,
+    backend: SandboxBackend,
+    crossing: Crossing | None = None,
+    own: Mapping[str, SandboxFile] | None = None,
+) -> Iterator[Sandbox]:
+    """A fresh sandbox with what crosses over from `left`; closed at the end.
+
+    Args:
+        left: the agent's sandbox.
+        backend: where the fresh one comes from.
+        crossing: what crosses; all that is not protected, unless given.
+        own: the task's own files, laid before anything crosses.
+
+    Raises:
+        VerifierError: the machinery broke, here or in the body of the ``with``.
+    """
+    try:
+        fresh = backend.create()
+        try:
+            if own:
+                fresh.upload(own)
+            cross(left, fresh, crossing or Crossing())
+            yield fresh
+        finally:
+            fresh.close()
+    except SandboxError as error:
+        raise VerifierError(f"the work could not be verified: {error}") from error
+
+
+def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
+    """Carry over from `left` to `fresh` what crosses.
+
+    Raises:
+        SandboxError: one of them is gone.
+    """
+    crossed: list[str] = []
+    behind: dict[str, str] = {}
+    room = crossing.total_bytes
+    names = [name for name in left.list_files() if _matches(name, crossing.paths)]
+    for name in names:
+        try:
+            if _is_protected(name) and not _matches(name, crossing.allow):
+                raise PermissionError("protected")
+            if len(crossed) == crossing.most_files:
+                raise PermissionError("too many files")
+            content = left.read_file(name)
+            if len(content) > min(room, crossing.largest_bytes):
+                raise PermissionError("too large")
+            if name.rpartition("/")[2] in _CONFIGURATIONS and not _matches(name, crossing.allow):
+                _refuse_other_settings(name, content, fresh)
+            fresh.write_file(name, content, executable=content.startswith(_EXECUTABLE))
+        except (PermissionError, FileNotFoundError) as error:
+            behind[name] = str(error)
+            continue
+        room -= len(content)
+        crossed.append(name)
+    for name in set(fresh.list_files()).difference(names):
+        if _matches(name, crossing.paths) and (not _is_protected(name) or _matches(name, crossing.allow)):
+            fresh.remove_file(name)
+    return Crossed(tuple(crossed), behind)
+
+
+def _is_protected(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(part, pattern) for part in name.split("/") for pattern in PROTECTED)
+
+
+def _refuse_other_settings(name: str, content: bytes, fresh: Sandbox) -> None:
+    try:
+        own = fresh.read_file(name)
+    except (FileNotFoundError, PermissionError):
+        own = b""
+    try:
+        same = _pytest_settings(name, content) == _pytest_settings(name, own)
+    except (ValueError, configparser.Error):
+        same = False
+    if not same:
+        raise PermissionError("protected: it has other settings for pytest, or cannot be read")
+
+
+def _pytest_settings(name: str, content: bytes) -> object:
+    text = content.decode()
+    if name.endswith(".toml"):
+        tool = tomllib.loads(text).get("tool")
+        return tool.get("pytest") if isinstance(tool, dict) else None
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read_string(text)
+    # Read as pytest would, or more widely: both names in both files.
+    return {section: dict(parser[section]) for section in ("pytest", "tool:pytest") if section in parser}
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(_expression(pattern), name, re.DOTALL) for pattern in patterns)
+
+
+def _expression(pattern: str) -> str:
+    parts = re.split(r"(\*\*/?|\*|\?)", pattern.strip("/"))
+    meaning = {"**": ".*", "**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    return "".join(meaning.get(part, re.escape(part)) for part in parts) + "(?:/.*)?"
