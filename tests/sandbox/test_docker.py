@@ -11,7 +11,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from images import base_image, empty_image, engine_client, remove_images, tiny_image
+from images import base_image, empty_image, engine_client, tiny_image
 
 from agentdistill.errors import SandboxError, SandboxLostError, SandboxUnavailableError, UsageError
 from agentdistill.sandbox.base import Limits
@@ -27,13 +27,12 @@ LIMITS = Limits(seconds=20, memory_bytes=128 << 20, processes=40, workspace_byte
 def client():
     client = engine_client()
     yield client
-    remove_images(client)
     client.close()
 
 
 @pytest.fixture(scope="module")
-def image(client) -> str:
-    return base_image(client)
+def image(docker_options) -> str:
+    return docker_options["image"]
 
 
 @pytest.fixture(scope="module")
