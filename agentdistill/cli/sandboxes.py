@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,3 +42,45 @@ def check(
     else:
         console.print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['known_gap']} known gaps")
     raise typer.Exit(1 if counts["failed"] else 0)
+
+
+@app.command("clean")
+def clean(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Run folders to look into as well.")] = None,
+    host: Annotated[str, typer.Option(help="The Docker engine, as in DOCKER_HOST.")] = "",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Remove what killed programs left: processes, cgroups, folders, containers, and images that were built for them.
+
+    Nothing that a living program uses is touched, and snapshots in run folders stay.
+    """
+    from agentdistill.errors import SandboxError
+    from agentdistill.sandbox import leftovers
+
+    looked_into = [place for folder in folders or () for place in (folder, folder / "sandbox")]
+    removed = leftovers.clean(looked_into)
+    problem = ""
+    try:
+        removed += _clean_engine(host)
+    except SandboxError as error:
+        problem = f"no Docker engine was looked at: {error}"
+    if as_json:
+        typer.echo(json.dumps({"removed": removed, "problems": [problem] if problem else []}))
+        return
+    for line in removed:
+        typer.echo(f"removed {line}")
+    if not removed:
+        typer.echo("nothing was left")
+    if problem:
+        typer.echo(problem, err=True)
+
+
+def _clean_engine(host: str) -> list[str]:
+    from agentdistill.sandbox.docker.engine import Engine
+    from agentdistill.sandbox.docker.leftovers import become_owner, clean
+
+    owner = become_owner()
+    try:
+        return clean(Engine(host), owner)
+    finally:
+        owner.leave()

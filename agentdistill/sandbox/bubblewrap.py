@@ -22,7 +22,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -142,6 +142,7 @@ class _Bubble:
         self._met = Met()
         self._errors: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._admission: Future[None] = Future()
         self._socket, theirs = socket.socketpair()
         try:
             with theirs:
@@ -162,19 +163,29 @@ class _Bubble:
         self._errors, errors_end = os.pipe()
         info, info_end = os.pipe()
         keep = [info_end] if self._user is None else [info_end, self._user.namespace]
-        with open(info, "rb") as told:
-            try:
-                self._process = _start(confinement.line(self.namespace, info_end), connection, errors_end, keep)
-            except OSError as error:
-                raise SandboxError(f"cannot start a sandbox: {error}") from error
-            finally:
-                os.close(errors_end)
-                os.close(info_end)
-            about = told.read()
-        # It starts meanwhile; nothing of a stranger's runs before it has answered us, which is later.
-        if self._group is not None and about:
-            with suppress(ProcessLookupError, ValueError):  # it died on its way; that is told when it does not answer
-                self._group.admit(int(json.loads(about)["child-pid"]))
+        try:
+            self._process = _start(confinement.line(self.namespace, info_end), connection, errors_end, keep)
+        except OSError as error:
+            os.close(info)
+            raise SandboxError(f"cannot start a sandbox: {error}") from error
+        finally:
+            os.close(errors_end)
+            os.close(info_end)
+        # The kernel takes as long for it as the agent for its start, so both at once; `receive` waits for both.
+        threading.Thread(target=self._admit, args=(info,), name="sandbox-admission", daemon=True).start()
+
+    def _admit(self, info: int) -> None:
+        """Put the agent into its group, as soon as bwrap tells which process it is."""
+        try:
+            with open(info, "rb") as told:
+                about = told.read()
+            if self._group is not None and about:
+                with suppress(ProcessLookupError, ValueError):  # it died on its way: it will not answer, which is told
+                    self._group.admit(int(json.loads(about)["child-pid"]))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._admission.set_exception(error)
+        else:
+            self._admission.set_result(None)
 
     def send(self, data: bytes | bytearray, deadline: float) -> None:
         """See `Connection.send`."""
@@ -186,6 +197,8 @@ class _Bubble:
         self._socket.settimeout(_left(deadline))
         data = self._socket.recv(min(size, _CHUNK))
         if data and self._errors is not None:
+            # It has answered; whatever it is asked from now on, it does in its group.
+            self._admission.result()
             os.close(self._errors)
             self._errors = None
         return data
@@ -220,6 +233,8 @@ class _Bubble:
         if self._errors is not None:
             os.close(self._errors)
             self._errors = None
+        if self._process is not None:
+            self._admission.exception()  # it ends with bwrap at the latest
         if self._group is not None:
             group, self._group = self._group, None
             group.remove()
@@ -257,9 +272,15 @@ def _start(line: list[str], connection: int, errors: int, keep: Sequence[int]) -
     """
 
     def start() -> subprocess.Popen[bytes]:
-        # bwrap's own environment could be read inside.
         return subprocess.Popen(
-            line, stdin=connection, stdout=connection, stderr=errors, cwd="/", env={}, pass_fds=keep
+            line,
+            stdin=connection,
+            stdout=connection,
+            stderr=errors,
+            pass_fds=keep,
+            cwd="/",
+            env={},  # bwrap's own could be read inside
+            process_group=0,  # Ctrl-C at the terminal is for us alone
         )
 
     with _starter_lock:

@@ -197,9 +197,9 @@ class ControlGroups:
                     )
 
 
-def reap() -> int:
-    """Remove the groups of dead owners, with whatever still runs in them, wherever they are; how many there were."""
-    reaped = 0
+def reap() -> list[Path]:
+    """Remove the groups of dead owners, with whatever still runs in them, wherever they are; returns those gone."""
+    reaped = []
     for hierarchy in _hierarchies():
         for path in list(_below(hierarchy.root)):
             if hierarchy.ours.is_relative_to(path):
@@ -210,7 +210,7 @@ def reap() -> int:
                     continue
                 try:
                     _remove_tree(path)
-                    reaped += 1
+                    reaped.append(path)
                 finally:
                     os.close(lock)
     return reaped

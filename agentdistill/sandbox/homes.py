@@ -50,17 +50,27 @@ def settle(live: Path) -> Home:
     # Nobody else may reach a workspace: what a command makes setuid there would run as us.
     live.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _door(live):
-        abandoned = [home for other in live.iterdir() if other.is_dir() and (home := _take(other)) is not None]
+        abandoned = _abandoned(live)
         folder = live / f"{os.getpid()}-{secrets.token_hex(4)}"
         folder.mkdir(mode=0o700)
         home = _take(folder)
         if home is None:
             raise SandboxError(f"somebody interferes with {live}")
-    for each in abandoned:
-        # The last command of a killed process may be dying still. What it leaves now is left to the next one.
-        with suppress(OSError):
-            each.leave()
+    _remove(abandoned)
     return home
+
+
+def reap(live: Path) -> list[Path]:
+    """Remove the folders below `live` whose process is dead; returns those that are gone.
+
+    Raises:
+        OSError: somebody else's, or not to be written to.
+    """
+    if not live.is_dir():
+        return []
+    with _door(live):
+        abandoned = _abandoned(live)
+    return _remove(abandoned)
 
 
 def temporary() -> Path:
@@ -78,6 +88,21 @@ def temporary() -> Path:
     if folder.lstat().st_uid != os.getuid():
         raise SandboxUnavailableError(f"{folder} belongs to another user: remove it, or give a folder of your own")
     return folder
+
+
+def _abandoned(live: Path) -> list[Home]:
+    """The folders whose process is dead, locked by us. Behind the door only."""
+    return [home for other in live.iterdir() if other.is_dir() and (home := _take(other)) is not None]
+
+
+def _remove(abandoned: list[Home]) -> list[Path]:
+    removed = []
+    for home in abandoned:
+        # What cannot be removed now is left to the next one.
+        with suppress(OSError):
+            home.leave()
+            removed.append(home.folder)
+    return removed
 
 
 @contextmanager

@@ -56,7 +56,9 @@ class Objects:
 
     def get(self, digest: bytes) -> bytes | None:
         """An object, or `None` if it is not here. Not checked against its digest."""
-        row = self._connection.execute("SELECT content, pieces FROM objects WHERE digest = ?", (digest,)).fetchone()
+        row = self._connection.execute(
+            "SELECT CAST(content AS BLOB), CAST(pieces AS BLOB) FROM objects WHERE digest = ?", (digest,)
+        ).fetchone()
         if row is None:
             return None
         return row[0] if row[1] is None else b"".join(self.get(piece) or b"" for piece in _split(row[1]))
@@ -102,12 +104,12 @@ class Objects:
 
     def world(self, name: str) -> bytes | None:
         """The record of a world, or `None` if it is not kept."""
-        row = self._connection.execute("SELECT record FROM worlds WHERE name = ?", (name,)).fetchone()
+        row = self._connection.execute("SELECT CAST(record AS BLOB) FROM worlds WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
 
     def worlds(self) -> dict[str, bytes]:
         """The records of all worlds by name."""
-        return dict(self._connection.execute("SELECT name, record FROM worlds"))
+        return dict(self._connection.execute("SELECT name, CAST(record AS BLOB) FROM worlds"))
 
     def put_world(self, name: str, record: bytes) -> None:
         """Keep a world."""

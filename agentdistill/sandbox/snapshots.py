@@ -14,6 +14,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -49,6 +51,8 @@ _INLINE = 8 << 20
 _BATCH = 32 << 20
 """Bytes of contents that are asked for, and held in memory, at once; a single file may be larger."""
 _LARGEST_REPLY = 1 << 30
+_RECENT = 64 << 20
+"""Bytes of contents that are held in memory."""
 _OFFERED = DIGEST + 8
 _ZEROS = content_digest((bytes(PIECE),))
 _MOST_DROPPED = 64
@@ -118,6 +122,7 @@ class SnapshotStore:
     def __init__(self, folder: Path, budget_bytes: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._objects = ObjectStore(folder / FILE, _reach, budget_bytes)
+        self._recent = _Recent()
 
     # ---- keeping and restoring ---------------------------------------------------------------------------------------
 
@@ -153,7 +158,7 @@ class SnapshotStore:
                 return world
             operations, wanted, size = _filled(objects, plan)
             request = {"do": "make_over", "operations": len(operations)}
-            ask(request, _parts(objects, operations, wanted), len(operations) + size)
+            ask(request, self._parts(objects, operations, wanted), len(operations) + size)
             if _look(ask, "nothing", held=world.tree).tree != world.tree:
                 raise SnapshotError(f"restored snapshot {snapshot[:12]} does not match its digest")
         return world
@@ -232,6 +237,17 @@ class SnapshotStore:
         """Free the file. May be called twice."""
         self._objects.close()
 
+    def _parts(self, objects: Objects, operations: bytes, contents: Sequence[bytes]) -> Iterator[bytes]:
+        yield operations
+        for name in contents:
+            content = self._recent.get(name)
+            if content is None:
+                content = objects.get(name)
+                if content is None or content_digest((content,)) != name:
+                    raise SnapshotError("the content of a file is lost, or does not match its digest")
+                self._recent.put(name, content)
+            yield content
+
     def _put(self, ask: Ask, seen: _Look, snapshot: SnapshotId, record: bytes) -> bool:
         """Keep what was seen; false if something that the agent gave before was swept since."""
         contents = dict(seen.contents)
@@ -254,6 +270,32 @@ class SnapshotStore:
             objects.put(seen.structure)
             objects.put_world(snapshot, record)
         return True
+
+
+class _Recent:
+    """Contents that went into a restore lately and were checked then: the next one often needs the same."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._contents: OrderedDict[bytes, bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, name: bytes) -> bytes | None:
+        """A content, if it is here."""
+        with self._guard:
+            content = self._contents.get(name)
+            if content is not None:
+                self._contents.move_to_end(name)
+            return content
+
+    def put(self, name: bytes, content: bytes) -> None:
+        """Hold on to a content for a while."""
+        with self._guard:
+            if name not in self._contents and len(content) <= PIECE:
+                self._contents[name] = content
+                self._size += len(content)
+                while self._size > _RECENT:
+                    self._size -= len(self._contents.popitem(last=False)[1])
 
 
 # ---- asking the agent ------------------------------------------------------------------------------------------------
@@ -301,6 +343,8 @@ def _batches(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:
     """Contents in batches of about `_BATCH` bytes."""
     batch: dict[bytes, int] = {}
     for name, size in sizes.items():
+        if size > _LARGEST_REPLY:
+            raise SnapshotError(f"a file of {size} bytes is too large to keep")
         if batch and sum(batch.values()) + size > _BATCH:
             yield batch
             batch = {}
@@ -407,12 +451,3 @@ def _filled(objects: Objects, plan: Sequence[Operation]) -> tuple[bytes, list[by
             contents += [piece for piece in pieces[value] if piece != _ZEROS]
             operations.append((CHMOD, path, mode, 0, b""))
     return encode_operations(operations), contents, sum(sizes[name] for name in contents)
-
-
-def _parts(objects: Objects, operations: bytes, contents: Sequence[bytes]) -> Iterator[bytes]:
-    yield operations
-    for name in contents:
-        content = objects.get(name)
-        if content is None or content_digest((content,)) != name:
-            raise SnapshotError("the content of a file is lost, or does not match its digest")
-        yield content

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from images import base_image, engine_client, remove_images
 
 from agentdistill.errors import SandboxUnavailableError
 from agentdistill.sandbox.agent_sandbox import AgentSandbox
@@ -24,3 +25,12 @@ def backend(tmp_path_factory) -> Iterator[BubblewrapBackend]:
 def sandbox(backend) -> Iterator[AgentSandbox]:
     with backend.create() as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def docker_options() -> Iterator[dict[str, object]]:
+    """Options of a docker backend here, for tests of all backends; without an engine the test is skipped."""
+    client = engine_client()
+    yield {"image": base_image(client)}
+    remove_images(client)
+    client.close()

@@ -22,6 +22,7 @@ mknod sync timeout nohup setsid nice expr od md5sum sha256sum split comm join pa
 grep sed awk find xargs tar gzip diff cmp file ps pgrep pkill free mount umount unshare nsenter su chroot
 """,
 )
+_REPOSITORY = "agentdistill-test"
 TINY = ["sh", "env", "cat", "ls", "mkdir", "rm", "sleep", "true", "false", "head"]
 
 
@@ -39,10 +40,10 @@ def image_of(client, programs, *, extra=None, changes=()) -> str:
     files.update(extra or {})
     packed = pack(files)
     digest = hashlib.sha256(packed + repr(changes).encode()).hexdigest()[:12]
-    name = f"agentdistill-test:{digest}"
-    if not client.images(name=name):
-        client.import_image_from_data(packed, repository="agentdistill-test", tag=digest, changes=list(changes))
-    return name
+    tag = f"{os.getpid()}-{digest}"  # of this run of tests alone: others may use the engine, and end sooner
+    if not client.images(name=f"{_REPOSITORY}:{tag}"):
+        client.import_image_from_data(packed, repository=_REPOSITORY, tag=tag, changes=list(changes))
+    return f"{_REPOSITORY}:{tag}"
 
 
 def libraries(program: Path) -> set[str]:
@@ -100,6 +101,9 @@ def engine_client():
 
 
 def remove_images(client) -> None:
-    """Remove the images that tests have made."""
-    for image in client.images(name="agentdistill-test"):
-        client.remove_image(image["Id"], force=True)
+    """Remove the images that these tests have made, and those of tests that were killed."""
+    for image in client.images(name=_REPOSITORY):
+        for tag in image["RepoTags"]:
+            pid = tag.rpartition(":")[2].partition("-")[0]
+            if not pid.isdigit() or int(pid) == os.getpid() or not Path("/proc", pid).exists():
+                client.remove_image(tag, force=True)

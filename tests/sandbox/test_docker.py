@@ -1,6 +1,8 @@
 """Sandboxes in containers of a real engine: any image, confined, gone whatever happens, errors that say what to do."""
 
 import os
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +13,11 @@ from pathlib import Path
 
 import docker
 import pytest
-from images import base_image, empty_image, engine_client, remove_images, tiny_image
+from images import TINY, base_image, empty_image, engine_client, image_of, tiny_image
 
 from agentdistill.errors import SandboxError, SandboxLostError, SandboxUnavailableError, UsageError
 from agentdistill.sandbox.base import Limits
-from agentdistill.sandbox.docker import DockerBackend
+from agentdistill.sandbox.docker import DockerBackend, shipping
 from agentdistill.sandbox.docker.engine import Engine
 from agentdistill.sandbox.docker.leftovers import EXPIRES, KIND, OWNER, PLACE, become_owner, clean, reap
 from agentdistill.sandbox.pool import Pool
@@ -27,13 +29,12 @@ LIMITS = Limits(seconds=20, memory_bytes=128 << 20, processes=40, workspace_byte
 def client():
     client = engine_client()
     yield client
-    remove_images(client)
     client.close()
 
 
 @pytest.fixture(scope="module")
-def image(client) -> str:
-    return base_image(client)
+def image(docker_options) -> str:
+    return docker_options["image"]
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +49,17 @@ def sandbox(backend):
         yield sandbox
 
 
-def ours(client) -> list[str]:
-    """What of us is on the engine, but for what is kept for later runs on purpose."""
+def ours(client, pid: int | None = None) -> list[str]:
+    """Containers on the engine, which others may use too, that a process has made; without a number, we."""
+    owner = f"{pid or os.getpid()}-"
     containers = client.containers(all=True, filters={"label": KIND})
-    volumes = client.volumes(filters={"label": KIND})["Volumes"] or []
-    return [each["Id"] for each in containers] + [
-        each["Name"] for each in volumes if each["Labels"][KIND] != "runtime" or not each["Name"].startswith("agentd")
-    ]
+    return [each["Id"] for each in containers if each["Labels"].get(OWNER, "").startswith(owner)]
 
 
-def gone(client, before=(), patience=10.0) -> bool:
+def gone(client, before=(), pid: int | None = None) -> bool:
     """Whether, in a while, nothing of us is on the engine that was not before."""
-    until = time.monotonic() + patience
-    while set(ours(client)) - set(before):
+    until = time.monotonic() + 30
+    while set(ours(client, pid)) - set(before):
         if time.monotonic() > until:
             return False
         time.sleep(0.02)
@@ -290,7 +289,7 @@ class relay:
 
 DIES = """
 import os, signal, sys
-from agentdistill.sandbox.docker import DockerBackend
+from agentdistill.sandbox.docker import DockerBackend, shipping
 backend = DockerBackend(image=sys.argv[1])
 sandbox = backend.create()
 print(flush=True)
@@ -303,15 +302,14 @@ sys.stdin.read()
 @pytest.mark.parametrize("when", ["between commands", "in a command"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_container_ends_with_the_process_it_belongs_to(client, image, when, how):
-    before = ours(client)
     line = [sys.executable, "-c", DIES, image, when]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         process.stdout.readline()
-        assert len(ours(client)) == len(before) + 1
+        assert len(ours(client, process.pid)) == 1
         time.sleep(0.1)
         process.send_signal(how)
-        process.wait(timeout=30)
-    assert gone(client, before)
+        process.wait(timeout=60)
+    assert gone(client, pid=process.pid)
 
 
 def labelled(client, image, labels) -> str:
@@ -418,7 +416,7 @@ def episode(client, backend, number: int) -> None:
         assert sandbox.exec("cat n; sleep 100 &").output == str(number)
         if number % 10 == 5:
             name = sandbox.exec(["cat", "/proc/self/cgroup"]).output
-            ids = [each["Id"] for each in client.containers(filters={"label": KIND}) if each["Id"] in name]
+            ids = [each for each in ours(client) if each in name]
             if len(ids) == 1:  # else a private namespace of groups hides it; the next line ends it as well
                 client.kill(ids[0])
             else:
@@ -430,14 +428,25 @@ def episode(client, backend, number: int) -> None:
 # ---- shipping our Python -------------------------------------------------------------------------------------------
 
 
-def runtime_volumes(client) -> list[str]:
-    volumes = client.volumes(filters={"label": f"{KIND}=runtime"})["Volumes"] or []
-    return [each["Name"] for each in volumes]
+@pytest.fixture
+def own_volume(client, tmp_path, monkeypatch):
+    """A function for the names of volumes with our Python, which nobody else uses: what is shipped is like no other."""
+    inside = tmp_path / "inside"
+    shutil.copytree(shipping.INSIDE, inside)
+    (inside / "odd.py").write_text(f"# {secrets.token_hex()}\n")
+    monkeypatch.setattr(shipping, "INSIDE", inside)
+
+    def there() -> set[str]:
+        volumes = client.volumes(filters={"label": f"{KIND}=runtime"})["Volumes"] or []
+        return {each["Name"] for each in volumes if each["Labels"][OWNER].startswith(f"{os.getpid()}-")}
+
+    before = there()
+    yield lambda: sorted(there() - before)
+    for name in there() - before:
+        client.remove_volume(name)
 
 
-def test_backends_that_start_at_once_on_a_fresh_engine_share_one_complete_volume(client, image):
-    for name in runtime_volumes(client):
-        client.remove_volume(name, force=True)
+def test_backends_that_start_at_once_on_a_fresh_engine_share_one_complete_volume(image, own_volume):
     said = []
 
     def use() -> None:
@@ -450,22 +459,23 @@ def test_backends_that_start_at_once_on_a_fresh_engine_share_one_complete_volume
     for thread in threads:
         thread.join()
     assert said == ["1\n"] * 3
-    assert len(runtime_volumes(client)) == 1
+    assert len(own_volume()) == 1
 
 
-def test_a_volume_that_somebody_removes_in_the_middle_is_filled_again(client, image):
+def test_a_volume_that_somebody_removes_in_the_middle_is_filled_again(client, image, own_volume):
     with DockerBackend(image=image) as backend:
         backend.create().close()
-        for name in runtime_volumes(client):
-            client.remove_volume(name, force=True)
+        (name,) = own_volume()
+        client.remove_volume(name)
         with backend.create() as sandbox:
             assert sandbox.exec([sandbox.python, "-c", "print(1)"]).output == "1\n"
+    assert own_volume() == [name]
 
 
-def test_a_volume_half_filled_by_a_process_that_was_killed_is_filled_again(client, image, tmp_path):
+def test_a_volume_half_filled_by_a_process_that_was_killed_is_filled_again(client, image, own_volume):
     with DockerBackend(image=image) as backend:
         backend.create().close()
-    (name,) = runtime_volumes(client)
+    (name,) = own_volume()
     labels = client.inspect_volume(name)["Labels"]
     client.remove_volume(name)
     client.create_volume(name, labels=labels)
@@ -493,11 +503,17 @@ def task(image, tmp_path):
     return folder
 
 
+def built(client) -> list[str]:
+    """The images that this process has built."""
+    images = client.images(filters={"label": f"{KIND}=image"})
+    return [each["Id"] for each in images if each["Labels"][OWNER].startswith(f"{os.getpid()}-")]
+
+
 @pytest.fixture
 def forgets_images(client):
     yield
-    for each in client.images(filters={"label": f"{KIND}=image"}):
-        client.remove_image(each["Id"], force=True)
+    for name in built(client):
+        client.remove_image(name, force=True)
 
 
 @pytest.mark.usefixtures("forgets_images")
@@ -514,23 +530,25 @@ def test_a_dockerfile_makes_the_image_and_its_files_are_what_a_sandbox_begins_wi
             assert second.list_files("/srv/app") == ["link", "main.py", "run"]
             assert second.exec("ls /data").output == ""
         first.close()
+    before = built(client)
+    assert len(before) == 1
     with DockerBackend(limits=LIMITS, build=task) as again:
-        assert len(client.images(filters={"label": f"{KIND}=image"})) == 1
+        assert built(client) == before
         again.create().close()
-    assert len(client.images(filters={"label": f"{KIND}=image"})) == 1
+    assert built(client) == before
 
 
 @pytest.mark.usefixtures("forgets_images")
 def test_a_dockerfile_that_fails_says_so_with_the_end_of_its_log(client, image, task):
-    before = {each["Id"] for each in client.containers(all=True)}
-    (task / "Dockerfile").write_text(f"FROM {image}\nRUN echo before; printf '\\033[31mwrong\\n'; exit 7\n")
+    own = image_of(client, TINY, changes=[f"LABEL own={secrets.token_hex()}"])  # of which nobody else has containers
+    (task / "Dockerfile").write_text(f"FROM {own}\nRUN echo before; echo -n '\\033[31mwrong\\n'; exit 7\n")
     with DockerBackend(build=task) as backend, pytest.raises(SandboxError) as caught:
         backend.create()
     assert "before" in str(caught.value)
     assert "wrong" in str(caught.value)
     assert "\033" not in str(caught.value)
     assert "7" in str(caught.value).splitlines()[-1]
-    assert {each["Id"] for each in client.containers(all=True)} == before
+    assert client.containers(all=True, filters={"ancestor": own}) == []
 
 
 @pytest.mark.usefixtures("forgets_images")
@@ -600,8 +618,9 @@ def test_a_missing_sdk_says_what_to_install(monkeypatch):
 
 
 def test_a_container_that_somebody_removes_is_a_lost_sandbox(client, backend):
+    before = ours(client)
     with backend.create() as sandbox:
-        (name,) = (each["Id"] for each in client.containers(filters={"label": KIND}))
+        (name,) = set(ours(client)) - set(before)
         killer = threading.Timer(0.3, client.remove_container, args=(name,), kwargs={"force": True})
         killer.start()
         began = time.monotonic()
@@ -651,7 +670,6 @@ def own_engine(client, tmp_path_factory):
     if os.getuid() != 0:
         pytest.skip("only root can start an engine")
     # Not below pytest's own folder, whose path is too long for the engine's sockets.
-    import shutil
     import tempfile
 
     engine = OwnEngine(Path(tempfile.mkdtemp(prefix="engine-")))
@@ -719,8 +737,8 @@ def test_a_pool_hands_out_sandboxes_that_are_ready_and_closes_all_of_them(client
 def test_a_pool_never_hands_out_what_died_while_it_waited(client, image):
     with Pool(DockerBackend(limits=LIMITS, image=image), 2) as pool:
         assert pool.fill(60)
-        for each in client.containers(filters={"label": f"{KIND}=sandbox"}):
-            client.remove_container(each["Id"], force=True)
+        for name in ours(client):
+            client.remove_container(name, force=True)
         with pool.create() as sandbox:
             assert sandbox.exec(["true"]).exit_code == 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentdistill.sandbox.base import Limits
+from agentdistill.sandbox.base import Limits, SandboxFile
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
 
@@ -117,7 +117,9 @@ def test_a_workspace_that_is_full_refuses_what_does_not_fit_and_goes_on(tmp_path
     with BubblewrapBackend(tmp_path, limits) as backend, backend.create() as sandbox:
         with pytest.raises(PermissionError, match="together"):
             sandbox.write_file("large", bytes(2 << 20))
-        assert "No space left" in sandbox.exec("head -c 3000000 /dev/zero > flood").output
+        flooded = sandbox.exec("head -c 3000000 /dev/zero > flood")
+        assert "No space left" in flooded.output
+        assert flooded.exceeded == "workspace"
         with pytest.raises(PermissionError, match="full"):
             sandbox.write_file("more", b"x" * 100)
         sandbox.remove_file("flood")
@@ -198,3 +200,42 @@ def test_overwriting_changes_the_content_and_nothing_else(sandbox):
         sandbox.write_file("a", content)
         assert sandbox.read_file("b") == content
     assert sandbox.exec("stat -c '%i %a' a b | diff - before").output == ""
+
+
+def test_a_tree_goes_in_and_comes_out_as_it_was(backend, sandbox):
+    tree = {
+        "top": SandboxFile(b"1"),
+        "d/run": SandboxFile(b"#!/bin/sh\necho ran", executable=True),
+        "d/e/new\nline": SandboxFile(b""),
+        os.fsdecode(b"d/\xff"): SandboxFile(bytes(300_000)),
+    }
+    sandbox.upload(tree, "place")
+    assert sandbox.exec(["place/d/run"]).output == "ran\n"
+    assert sandbox.download("place") == {f"place/{path}": file for path, file in tree.items()}
+    sandbox.exec(
+        "ln -s top place/link; ln -s /etc place/folder; mkfifo place/pipe; mkdir place/empty; echo > no; chmod 0 no"
+    )
+    out = sandbox.download()
+    assert out == {f"place/{path}": file for path, file in tree.items()}
+    with backend.create() as other:
+        other.upload(out)
+        assert other.download() == out
+    with pytest.raises(FileNotFoundError):
+        sandbox.download("nowhere")
+    with pytest.raises(PermissionError):
+        sandbox.download("../etc")
+
+
+@pytest.mark.parametrize("path", ["../x", "/workspace/x", "/etc/x", "a/../../x", "", "link/x", "a\0b", "\ud800"])
+def test_an_upload_stays_where_it_is_told_to(sandbox, path):
+    sandbox.exec("ln -s /tmp link")
+    with pytest.raises(PermissionError):
+        sandbox.upload({path: SandboxFile(b"x")})
+    assert sandbox.exec("ls /tmp; ls").output == "link\n"
+
+
+def test_a_download_is_not_larger_than_asked_for(sandbox):
+    sandbox.upload({str(number): SandboxFile(bytes(1000)) for number in range(10)})
+    assert len(sandbox.download(largest=10_000)) == 10
+    with pytest.raises(PermissionError, match="together"):
+        sandbox.download(largest=9_999)

@@ -1,9 +1,10 @@
 """Sandboxes in containers.
 
-A container has no capabilities and can gain none, system calls are filtered by the engine's default profile, its root
-is read-only, its user is not root, its network has no interface but loopback; it gets nothing of the host, no folder,
-no socket, no variable. What it can write to are the workspace, `/tmp`, `/dev/shm` and `/run/files`, in memory and of
-limited size; memory (swap included), processes and processor time are limited by control groups of the engine.
+A container has no capabilities and can gain none, system calls are filtered by the engine's default profile and by ours
+(see `seccomp`), its root is read-only, its user is not root, its network has no interface but loopback; it gets nothing
+of the host, no folder, no socket, no variable. What it can write to are the workspace, `/tmp`, `/dev/shm` and
+`/run/files`, in memory and of limited size; memory (swap included), processes and processor time are limited by control
+groups of the engine.
 
 What this does not protect against: a bug in the Linux kernel, since containers run on the engine's own (a runtime such
 as gVisor or Kata puts something in between); whoever can reach the engine, who is root there; reading what `/proc`
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from agentdistill.errors import SandboxError, UsageError
+from agentdistill.sandbox import seccomp
 from agentdistill.sandbox.agent_backend import AgentBackend
 from agentdistill.sandbox.agent_sandbox import AgentSandbox, LiveProcessPolicy, Started
 from agentdistill.sandbox.base import Capabilities, Limits, SnapshotId
@@ -38,8 +40,9 @@ _CAPABILITIES = Capabilities(
     network=frozenset({"none"}),
     limits=frozenset(Limits.model_fields),
     known_gaps={
-        "kernel attack surface": "commands run on the engine's kernel, behind its default filter of system calls only",
+        "kernel bugs": "commands run on the engine's kernel, behind filters of system calls only",
         "hardware information": "/proc and /sys tell about the engine's machine, its processors and devices",
+        "timing": "what else runs on the engine's machine can be told from how fast things go, and from shared caches",
         "filesystem scope": "a snapshot keeps the workspace; the rest of the image is read-only, /tmp is not kept",
         "extended attributes": "a snapshot does not keep them, nor times and owners",
         "image volumes": "directories that an image declares as volumes are empty, in memory, and not kept",
@@ -198,6 +201,7 @@ class DockerBackend(AgentBackend):
             scratch=ready.layout.emptied,
             workspace=ready.layout.workspace,
             counters=COUNTERS,
+            refuse=seccomp.program() if seccomp.supported() else b"",
         )
 
     def _image_files(self) -> SnapshotId:

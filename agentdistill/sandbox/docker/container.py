@@ -10,13 +10,16 @@ from agentdistill.errors import UsageError
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.docker.engine import Image
 from agentdistill.sandbox.docker.shipping import mount
+from agentdistill.sandbox.hardening import sizes
 from agentdistill.sandbox.runtime import PLACE
 from agentdistill.sandbox.shell import ENVIRONMENT, FILES, WORKSPACE
 
 _SCRATCH = {"/tmp": "1777", "/dev/shm": "1777", FILES: "0755"}
-_SCRATCH_BYTES = 64 << 20
-_IMAGE_VOLUME = 64 << 20
-_ULIMITS = ({"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": 1024, "Hard": 4096})
+_ULIMITS = (
+    {"Name": "core", "Soft": 0, "Hard": 0},
+    {"Name": "nofile", "Soft": 4096, "Hard": 4096},
+    {"Name": "msgqueue", "Soft": 0, "Hard": 0},  # queues have no process they die with
+)
 COUNTERS: Mapping[str, Sequence[str]] = {
     "memory": ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"),
     "processes": ("/sys/fs/cgroup/pids.events", "/sys/fs/cgroup/pids/pids.events"),
@@ -59,10 +62,10 @@ def confined(
     where: Layout, volume: str, limits: Limits, *, uid: int, runtime: str, labels: Mapping[str, str]
 ) -> dict[str, Any]:
     """The settings of a container that is a sandbox, as `Engine.start` takes them."""
-    memory = {path: _tmpfs(_IMAGE_VOLUME, "0755", uid) for path in where.image.volumes}
-    memory |= _scratch(uid)
-    files = limits.workspace_files + 1  # the workspace itself is one
-    memory[where.workspace] = _tmpfs(limits.workspace_bytes, "0755", uid, files)
+    room = sizes(limits)
+    memory = {path: _tmpfs(room.scratch_bytes, room.scratch_files, "0755", uid) for path in where.image.volumes}
+    memory |= _scratch(limits, uid)
+    memory[where.workspace] = _tmpfs(room.workspace_bytes, room.workspace_files, "0755", uid)
     settings = _settings(volume, limits, runtime, labels)
     settings["host"]["tmpfs"] = memory
     settings["container"]["user"] = f"{uid}:{uid}"
@@ -75,7 +78,7 @@ def looking(volume: str, limits: Limits, *, runtime: str, labels: Mapping[str, s
     No command runs there, and nothing but the scratch folders can be written to.
     """
     settings = _settings(volume, limits, runtime, labels)
-    settings["host"]["tmpfs"] = _scratch(0)
+    settings["host"]["tmpfs"] = _scratch(limits, 0)
     settings["host"]["cap_add"] = ["DAC_READ_SEARCH"]
     settings["container"]["user"] = "0:0"
     return settings
@@ -100,11 +103,11 @@ def _settings(volume: str, limits: Limits, runtime: str, labels: Mapping[str, st
     return {"container": container, "host": host}
 
 
-def _scratch(uid: int) -> dict[str, str]:
-    return {path: _tmpfs(_SCRATCH_BYTES, mode, uid) for path, mode in _SCRATCH.items()}
+def _scratch(limits: Limits, uid: int) -> dict[str, str]:
+    room = sizes(limits)
+    return {path: _tmpfs(room.scratch_bytes, room.scratch_files, mode, uid) for path, mode in _SCRATCH.items()}
 
 
-def _tmpfs(size: int, mode: str, uid: int, files: int = 0) -> str:
-    """Options of a filesystem in memory; `files` is how many it may have, if that is limited."""
-    options = ["rw", "exec", "nosuid", "nodev", f"size={size}", f"mode={mode}", f"uid={uid}", f"gid={uid}"]
-    return ",".join([*options, *([f"nr_inodes={files}"] if files else [])])
+def _tmpfs(size: int, files: int, mode: str, uid: int) -> str:
+    """Options of a filesystem in memory."""
+    return f"rw,exec,nosuid,nodev,size={size},nr_inodes={files},mode={mode},uid={uid},gid={uid}"

@@ -161,10 +161,12 @@ class Workspace:
             OSError: one could not be done; those before it are.
             ValueError: the request is malformed.
         """
+        mask = os.umask(0)
         try:
             for what, path, mode, size, value in decode_operations(body.read(request["operations"])):
                 self._do(what, self._full(path), mode, size, value, body)
         finally:
+            os.umask(mask)
             self._folders.own_doing()
         return {}, 0, []
 
@@ -196,12 +198,15 @@ class Workspace:
             raise ValueError("an unknown operation")
 
     def _write(self, full: bytes, mode: int, size: int, name: bytes, body: Body) -> None:
-        file = os.open(full, _NEW, 0o600)
+        file = os.open(full, _NEW, mode & 0o777)
         try:
             _write(file, body.chunks(size))
-            os.fchmod(file, mode)
+            info = os.fstat(file)
+            if stat.S_IMODE(info.st_mode) != mode:
+                os.fchmod(file, mode)
+                info = os.fstat(file)
             if name:  # the host has seen to it that this is the digest
-                self._folders.remember(os.fstat(file), name)
+                self._folders.remember(info, name)
         finally:
             os.close(file)
 
