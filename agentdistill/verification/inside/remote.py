@@ -107,6 +107,9 @@ for _name in ("sub", "truediv", "floordiv", "mod"):
     setattr(Remote, f"__i{_name}__", _judged_here(_name, reflected=False))
 
 
+Remote.__doc__ = property(lambda self: ask(self, "get", self, "__doc__"))  # type: ignore[assignment]
+
+
 class FarModule(types.ModuleType):
     """A module under test."""
 
@@ -194,6 +197,12 @@ class Tests(Exchange):
             mocked = type(target).__module__ == "unittest.mock"
             return do in _DONE_TO_FAKES and not name.startswith("_") and not (mocked and do == "set")
         return do in ("iter", "next")
+
+    def refer(self, value: object) -> object:
+        """See `Exchange.refer`. An exception of the tests crosses as another of its class."""
+        if isinstance(value, BaseException) and self.far_number(value) is None:
+            return {"error": self.pack_error(value)}
+        return super().refer(value)
 
     def pack_error(self, error: BaseException) -> object:
         """What a callback raised: its class, and those of its arguments that are plain; of an assertion only that."""

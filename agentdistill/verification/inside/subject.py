@@ -78,6 +78,10 @@ class Subject(Exchange):
                 arguments.append(None)
         return {"class": self.pack(type(error)), "args": arguments, "text": text[:_LONGEST], "self": self.pack(error)}
 
+    def resolve(self, data: dict[str, Any]) -> object:
+        """See `Exchange.resolve`."""
+        return self.unpack_error(data["error"]) if "error" in data else super().resolve(data)
+
     def unpack_error(self, data: Any) -> BaseException:
         """What a callback of the tests raised."""
         raised, arguments = self.unpack(data["class"]), [self.unpack(each) for each in data["args"]]
