@@ -194,7 +194,10 @@ class ObjectStore:
         with self._writing, self._connection() as connection:
             # As a script: it frees a page for each step, and `execute` takes one step only.
             connection.executescript("PRAGMA incremental_vacuum")
+            # Somebody who reads now keeps the journal as long as it is; a later one makes it shorter.
+            connection.execute("PRAGMA busy_timeout = 0").fetchall()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000:.0f}").fetchall()
         return removed
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from worlds import LocalAgent, walk
+from acts import walk
+from worlds import LocalAgent
 
 from agentdistill.errors import SnapshotError
 from agentdistill.sandbox.inside import tree_objects

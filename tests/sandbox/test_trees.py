@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from acts import act, walk, write_through_a_map
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import ACTS, LocalAgent, act, walk, write_through_a_map
+from worlds import ACTS, LocalAgent
 
 from agentdistill.sandbox.inside import tree_objects as objects
 from agentdistill.sandbox.shell import ShellState
