@@ -336,7 +336,7 @@ def test_devices_are_removed_and_named(agent, store):
 
 def test_directories_deeper_than_python_recurses_are_kept(agent, store):
     path = os.fspath(agent.root)
-    for _ in range(1400):
+    for _ in range(1100):
         path += "/d"
         os.mkdir(path)
     with open(f"{path}/f", "w") as file:
