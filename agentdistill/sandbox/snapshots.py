@@ -97,8 +97,13 @@ class SnapshotStore:
 
     # ---- keeping and restoring ---------------------------------------------------------------------------------------
 
-    def keep(self, ask: Ask, shell: ShellState) -> SnapshotId:
+    def keep(self, ask: Ask, shell: ShellState, owner: str = "") -> SnapshotId:
         """Keep the world of an agent and return its name; costs what changed since the last time.
+
+        Args:
+            ask: the agent.
+            shell: the state of the shell.
+            owner: for whom it is kept, until `release`; for nobody in particular by default, until `drop`.
 
         Raises:
             SnapshotError: the disk or the budget does not take it.
@@ -107,7 +112,7 @@ class SnapshotStore:
             seen = look(ask, "all", anew=anew)
             record = World(seen.tree, shell, seen.live).record()
             name = sha256(record).hexdigest()
-            if self.holds(name) or self._put(ask, seen, name, record):
+            if self._own(name, record, owner) or self._put(ask, seen, name, record, owner):
                 return name
         raise SnapshotError("the agent in the sandbox keeps back a part of its tree")
 
@@ -159,10 +164,16 @@ class SnapshotStore:
     # ---- forgetting --------------------------------------------------------------------------------------------------
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
-        """Forget snapshots. Their bytes are freed from time to time, when about as many were dropped as are left."""
+        """Forget snapshots, whoever they are kept for. Their bytes are freed from time to time."""
         with self._objects.writing() as objects:
-            dropped = objects.drop(snapshots)
-            due = dropped >= _MOST_DROPPED and dropped >= len(objects.worlds())
+            due = _due(objects, objects.drop(snapshots))
+        if due:
+            self.collect()
+
+    def release(self, owner: str) -> None:
+        """Forget the snapshots that are kept for this owner and for nobody else."""
+        with self._objects.writing() as objects:
+            due = _due(objects, objects.release(owner))
         if due:
             self.collect()
 
@@ -219,7 +230,20 @@ class SnapshotStore:
                 self._recent.put(name, content)
             yield content
 
-    def _put(self, ask: Ask, seen: Look, snapshot: SnapshotId, record: bytes) -> bool:
+    def _own(self, snapshot: SnapshotId, record: bytes, owner: str) -> bool:
+        """Keep a world that is here for an owner too; false if it is not here."""
+        with self._objects.reading() as objects:
+            if objects.owned(snapshot, owner):
+                return True
+            if objects.world(snapshot) is None:
+                return False
+        with self._objects.writing() as objects:
+            if objects.world(snapshot) is None:
+                return False  # dropped in the meantime
+            objects.put_world(snapshot, record, owner)
+        return True
+
+    def _put(self, ask: Ask, seen: Look, snapshot: SnapshotId, record: bytes, owner: str) -> bool:
         """Keep what was seen; false if something that the agent gave before was swept since."""
         contents = dict(seen.contents)
         held = 0
@@ -239,7 +263,7 @@ class SnapshotStore:
                 return False
             objects.put(contents)
             objects.put(seen.structure)
-            objects.put_world(snapshot, record)
+            objects.put_world(snapshot, record, owner)
         return True
 
 
@@ -270,6 +294,11 @@ class _Recent:
 
 
 # ---- in the store ----------------------------------------------------------------------------------------------------
+
+
+def _due(objects: Objects, dropped: int) -> bool:
+    """Whether to sweep: when about as many were dropped as are left, but not for a few."""
+    return dropped >= _MOST_DROPPED and dropped >= objects.count
 
 
 def _world(objects: Objects, snapshot: SnapshotId) -> World:
@@ -312,7 +341,7 @@ def _copy(objects: Objects, store: ObjectStore, records: Mapping[SnapshotId, byt
                 raise SnapshotError("a part of a snapshot is lost or damaged")
             copy.put({name: content})
         for snapshot, record in records.items():
-            copy.put_world(snapshot, record)
+            copy.put_world(snapshot, record, "")
 
 
 # ---- planning a restore ----------------------------------------------------------------------------------------------
