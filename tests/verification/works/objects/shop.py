@@ -159,3 +159,11 @@ def taxed(price):
 
 def rate():
     return 1.0
+
+
+async def fetch(number):
+    import asyncio
+    await asyncio.sleep(0)
+    if number < 0:
+        raise Refused("fetch")
+    return number + 1

@@ -152,3 +152,18 @@ class ShopTest(unittest.TestCase):
             self.assertEqual(self.shop.rate, 9)
         patched.assert_called_once_with()
         self.assertEqual((shop.taxed(3), self.shop.rate), (3.0, 1))
+
+    def test_threads(self):
+        import threading
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(self.shop.take("nut", count=0))) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        self.assertEqual(found, [0] * 8)
+
+
+class LaterTest(unittest.IsolatedAsyncioTestCase):
+    async def test_await(self):
+        self.assertEqual(await shop.fetch(2), 3)
+        with self.assertRaises(Refused):
+            await shop.fetch(-1)

@@ -16,9 +16,12 @@ def peek():
                 found.append(f"{process} {name}")
             except OSError:
                 pass
-        with open(f"/proc/{process}/cmdline") as line:
-            if "expected" in line.read():
-                found.append(f"{process} cmdline")
+        try:
+            with open(f"/proc/{process}/cmdline") as line:
+                if "expected" in line.read():
+                    found.append(f"{process} cmdline")
+        except FileNotFoundError:
+            pass  # it is gone by now
     return found
 
 def frames():
