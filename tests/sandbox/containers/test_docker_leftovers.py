@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from engines import LIMITS, gone, ours
+from images import engine_client
 
 from agentdistill.errors import SandboxLostError
 from agentdistill.sandbox.docker import DockerBackend, shipping
@@ -100,23 +101,22 @@ def test_volumes_and_images_are_reaped_when_their_time_is_up_unless_something_us
         engine.close()
 
 
-def test_episodes_that_are_closed_or_killed_leave_nothing(client, image):
-    leaves_nothing(client, image, episodes=16)
+def test_episodes_that_are_closed_or_killed_leave_nothing(image):
+    leaves_nothing(image, episodes=16)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_hundred_episodes_leave_nothing(client, image):
-    leaves_nothing(client, image, episodes=200)
+def test_two_hundred_episodes_leave_nothing(image):
+    leaves_nothing(image, episodes=200)
 
 
-def leaves_nothing(client, image, *, episodes: int) -> None:
+def leaves_nothing(image, *, episodes: int) -> None:
     """Eight episodes at a time; every tenth has its container killed from outside in the middle."""
-    before = ours(client)
     numbers = iter(range(episodes))
     lock, problems = threading.Lock(), []
 
-    def work(backend) -> None:
+    def work(client, backend) -> None:
         while True:
             with lock:
                 number = next(numbers, None)
@@ -127,21 +127,32 @@ def leaves_nothing(client, image, *, episodes: int) -> None:
             except Exception as error:  # noqa: BLE001 - told below, whatever it is
                 problems.append(repr(error))
 
-    with DockerBackend(limits=LIMITS, image=image) as backend:
-        with backend.create() as sandbox:
-            sandbox.exec(["true"])
-        open_files = len(os.listdir("/proc/self/fd"))
-        threads = [threading.Thread(target=work, args=(backend,)) for _ in range(8)]
+    def many(client, backend) -> None:
+        threads = [threading.Thread(target=work, args=(client, backend)) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+
+    open_files, mounts = len(os.listdir("/proc/self/fd")), Path("/proc/mounts").read_text().count("\n")
+    client = engine_client()
+    before = ours(client)
+    with DockerBackend(limits=LIMITS, image=image) as backend:
+        with backend.create() as sandbox:
+            sandbox.exec(["true"])
+        memory = resident()
+        many(client, backend)
         assert problems == []
         assert gone(client, before)
-        # The SDK keeps a bounded number of idle connections to the engine.
-        assert len(os.listdir("/proc/self/fd")) <= open_files + 40
+        assert resident() < memory + (30 << 20)
+    client.close()
     assert len(os.listdir("/proc/self/fd")) <= open_files
-    assert "/workspace" not in Path("/proc/mounts").read_text()
+    assert Path("/proc/mounts").read_text().count("\n") <= mounts
+
+
+def resident() -> int:
+    """Bytes of memory that we hold."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def episode(client, backend, number: int) -> None:

@@ -99,9 +99,10 @@ def own_engine(client, tmp_path_factory):
     yield engine
     if engine.process.poll() is None:
         engine.stop()
-    subprocess.run(
-        ["umount", "-R", *map(str, engine.folder.glob("exec-root/netns/*"))], capture_output=True, check=False
-    )
+    for mounted in (*engine.folder.glob("exec-root/netns/*"), engine.folder / "data-root"):
+        # One that was killed has left its mount below that of the next.
+        while subprocess.run(["umount", "--lazy", str(mounted)], capture_output=True, check=False).returncode == 0:
+            pass
     shutil.rmtree(engine.folder, ignore_errors=True)
 
 
