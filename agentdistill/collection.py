@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentdistill.chat import Renderer
 from agentdistill.divergence import Detector
@@ -162,6 +162,7 @@ def run_stored(
 ) -> list[Trajectory]:
     """Run what the store does not have yet, saving each episode as it ends; return all, in the order of `specs`.
 
+    Snapshots of episodes that succeeded are forgotten, as far as no other episode needs them: nobody takes over there.
     With `count`, each episode is one unit of the stage's progress.
     """
     keys = {spec.id: EpisodeKey(stage=stage, arm=arm, round=round_number, task_id=spec.task.id) for spec in specs}
@@ -174,8 +175,13 @@ def run_stored(
         # Only if it is the same episode: one that another seed or another fork made is not passed off as this one.
         found = {trace.id: trace for key, trace in stored if wanted.get(str(key)) == trace.id and not trace.errored}
         watch.advance(len(found) if count else 0)
+    rollout = replace(rollout, stage=f"{stage}/{arm}/{round_number}")
+    # A run may have been killed after an episode was saved and before it let go.
+    rollout.release(name for name, trace in found.items() if trace.succeeded)
     for trajectory in rollout.run([spec for spec in specs if spec.id not in found]):
         store.save_trajectory(keys[trajectory.id], trajectory)
+        if trajectory.succeeded:
+            rollout.release([trajectory.id])
         found[trajectory.id] = trajectory
         watch.advance(1 if count else 0)
     return [found[spec.id] for spec in specs]

@@ -307,19 +307,27 @@ class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
         """Steps that are left."""
         return max(0, self.step_limit - self.steps_taken)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, owner: str = "") -> Snapshot:
         """The world as it is now: state, sandbox, luck and clock.
+
+        Args:
+            owner: for whom the sandbox's part is kept, until `release`; without one it stays.
 
         Raises:
             SandboxError: the sandbox could not be kept.
         """
         return Snapshot(
             state=self._adapter().dump_python(self.state, mode="json"),
-            sandbox=self.sandbox.snapshot() if self.sandbox is not None else None,
+            sandbox=self.sandbox.snapshot(owner) if self.sandbox is not None else None,
             rng=_jsonable(self.np_random.bit_generator.state),
             steps_taken=self.steps_taken,
             ended=self._ended,
         )
+
+    def release(self, owner: str) -> None:
+        """Forget what is kept for this owner and for nobody else; it cannot be restored any more."""
+        if self._backend is not None:
+            self._backend.release(owner)
 
     def restore(self, snapshot: Snapshot, *, task: Task | None = None, reseed: int | None = None) -> None:
         """Put the world back exactly as it was, luck included.

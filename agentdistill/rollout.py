@@ -79,11 +79,14 @@ class EpisodeSpec:
 class Episode:
     """One episode as a state machine: `next_request` asks, `feed` answers, `trajectory` is what remains."""
 
-    def __init__(self, spec: EpisodeSpec, environment: ToolEnvironment, policy: str, keep_snapshots: bool) -> None:
+    def __init__(
+        self, spec: EpisodeSpec, environment: ToolEnvironment, policy: str, keep_snapshots: bool, owner: str = ""
+    ) -> None:
         self.spec = spec
         self.environment = environment
         self.policy = policy
         self.keep_snapshots = keep_snapshots
+        self.owner = owner
         self.opening: tuple[Message, ...] = ()
         self.start: Snapshot | None = None
         self.steps: list[Step] = []
@@ -103,7 +106,7 @@ class Episode:
         fork = self.spec.fork
         if fork is None:
             self.opening, _ = self.environment.reset(seed=self.spec.seed, options={"task": self.spec.task})
-            self.start = self.environment.snapshot() if self.keep_snapshots else None
+            self.start = self.environment.snapshot(self.owner) if self.keep_snapshots else None
             self.messages = list(self.opening)
             return
         trajectory, step = fork
@@ -141,7 +144,7 @@ class Episode:
             self._finish("context_limit", self.environment.verify())
             return
         observations, reward, terminated, truncated, info = self.environment.step(completion.message)
-        snapshot = self.environment.snapshot() if self.keep_snapshots else None
+        snapshot = self.environment.snapshot(self.owner) if self.keep_snapshots else None
         self.steps.append(
             Step(
                 actor=self.spec.actor,
@@ -206,6 +209,7 @@ class Rollout:
         live: most episodes in flight.
         retries: how often an episode whose machinery broke is started again.
         keep_snapshots: whether the world is kept after every step. A takeover needs it; an evaluation does not.
+        stage: what the episodes belong to. Where it is given, each episode owns its snapshots until `release`.
     """
 
     make_environment: MakeEnvironment
@@ -214,6 +218,16 @@ class Rollout:
     live: int = 256
     retries: int = 1
     keep_snapshots: bool = True
+    stage: str = ""
+
+    def release(self, episodes: Iterable[str]) -> None:
+        """Forget the snapshots of these episodes of the stage, but for those that others own too."""
+        if not (self.stage and self.keep_snapshots):
+            return
+        environment = self.make_environment()
+        for episode in episodes:
+            environment.release(self._owner(episode))
+        environment.close()
 
     def run(self, specs: Iterable[EpisodeSpec]) -> Iterator[Trajectory]:
         """Yield each trajectory as its episode ends. Errored ones come too, marked as such."""
@@ -234,7 +248,7 @@ class Rollout:
                     if not idle:
                         everyone.append(self.make_environment())
                         idle.append(everyone[-1])
-                    episode = Episode(spec, idle.pop(), self.policy.name, self.keep_snapshots)
+                    episode = Episode(spec, idle.pop(), self.policy.name, self.keep_snapshots, self._owner(spec.id))
                     move(episode, tries, episode.begin)
                 # The model waits until half of all conversations want a turn, so that neither side idles for long.
                 while moving and len(ready) < len(moving):
@@ -269,6 +283,9 @@ class Rollout:
             pool.shutdown(wait=True, cancel_futures=True)
             for environment in everyone:
                 environment.close()
+
+    def _owner(self, episode: str) -> str:
+        return f"{self.stage}/{episode}" if self.stage else ""
 
     def _act(self, acting: list[tuple[Episode, int]]) -> list[Completion] | list[PolicyError]:
         requests = [request for episode, _ in acting if (request := episode.next_request()) is not None]

@@ -93,6 +93,10 @@ class AgentBackend(ABC):
         """See `SandboxBackend.drop`."""
         self._open()[0].drop(snapshots)
 
+    def release(self, owner: str) -> None:
+        """See `SandboxBackend.release`."""
+        self._open()[0].release(owner)
+
     def close(self) -> None:
         """See `SandboxBackend.close`. Snapshots stay if a folder was given."""
         with self._lock:

@@ -197,14 +197,14 @@ class AgentSandbox:
         except (KeyError, TypeError, ValueError) as error:
             raise self._not_an_agent(error) from error
 
-    def snapshot(self) -> SnapshotId:
+    def snapshot(self, owner: str = "") -> SnapshotId:
         """See `Sandbox.snapshot`. Whoever lives is frozen meanwhile, and is part of the world."""
         keeps = self._policy.background == "keep"
         try:
             if keeps:
                 self._guest.ask({"do": "freeze"})
             try:
-                return self._store.keep(self._guest.ask, self._shell)
+                return self._store.keep(self._guest.ask, self._shell, owner)
             finally:
                 if keeps:
                     self._guest.ask({"do": "thaw"})

@@ -184,8 +184,11 @@ class Sandbox(Protocol):
         """What lives in the sandbox now."""
         ...
 
-    def snapshot(self) -> SnapshotId:
+    def snapshot(self, owner: str = "") -> SnapshotId:
         """Keep the workspace and the shell state as they are now, and return their name: equal worlds, equal names.
+
+        Args:
+            owner: for whom it is kept, until `SandboxBackend.release`. Without one it is kept until it is dropped.
 
         Raises:
             SnapshotError: there is no room for it.
@@ -228,6 +231,10 @@ class SandboxBackend(Protocol):
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
         """Forget snapshots that nobody will restore. One that is not kept is passed over."""
+        ...
+
+    def release(self, owner: str) -> None:
+        """Forget the snapshots that are kept for this owner and for nobody else."""
         ...
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from typing import cast
 
 from agentdistill.errors import ConfigError, UnknownNameError, UsageError, nearest
 from agentdistill.sandbox.base import Limits, SandboxBackend
+from agentdistill.sandbox.pool import Pool
 
 GROUP = "agentdistill.sandboxes"
 READY: Mapping[str, str] = {
@@ -31,7 +32,8 @@ class BackendSpec:
 
     Args:
         name: ``bubblewrap``, ``docker``, the name of an entry point, or ``module:Name``.
-        options: keyword arguments of the backend, but for `folder` and `limits`.
+        options: keyword arguments of the backend, but for `folder` and `limits`; and with any backend `pool`, how many
+            sandboxes to keep ready, where starting one is slow.
     """
 
     name: str
@@ -45,11 +47,15 @@ class BackendSpec:
             UsageError: what is found is no backend, does not import, or has no such option.
         """
         found = _find(self.name)
-        _check_options(self.name, found, self.options)
-        made = found(folder=folder, limits=limits, **self.options)
+        options = dict(self.options)
+        pool = options.pop("pool", 0)
+        if not isinstance(pool, int) or pool < 0:
+            raise ConfigError(f"pool = {pool!r}: write how many sandboxes to keep ready")
+        _check_options(self.name, found, options)
+        made = found(folder=folder, limits=limits, **options)
         if not isinstance(made, SandboxBackend):
             raise UsageError(f"{self.name!r} makes a {type(made).__name__}, which is not a SandboxBackend")
-        return made
+        return Pool(made, pool) if pool else made
 
 
 def read_options(texts: Sequence[str]) -> dict[str, object]:

@@ -33,6 +33,8 @@ _SCHEMA = f"""
         pieces BLOB);
     CREATE INDEX in_pieces ON objects (id) WHERE pieces IS NOT NULL;
     CREATE TABLE worlds (name TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE owners (owner TEXT NOT NULL, world TEXT NOT NULL, PRIMARY KEY (owner, world)) WITHOUT ROWID;
+    CREATE INDEX owners_by_world ON owners (world);
     CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO counts VALUES ('dropped', 0);
     PRAGMA application_id = {_APPLICATION_ID};
@@ -111,15 +113,38 @@ class Objects:
         """The records of all worlds by name."""
         return dict(self._connection.execute("SELECT name, CAST(record AS BLOB) FROM worlds"))
 
-    def put_world(self, name: str, record: bytes) -> None:
-        """Keep a world."""
+    @property
+    def count(self) -> int:
+        """How many worlds are kept."""
+        ((count,),) = self._connection.execute("SELECT count(*) FROM worlds")
+        return int(count)
+
+    def put_world(self, name: str, record: bytes, owner: str) -> None:
+        """Keep a world for an owner."""
         self._connection.execute("INSERT INTO worlds VALUES (?, ?) ON CONFLICT DO NOTHING", (name, record))
+        self._connection.execute("INSERT INTO owners VALUES (?, ?) ON CONFLICT DO NOTHING", (owner, name))
+
+    def owned(self, name: str, owner: str) -> bool:
+        """Whether a world is kept for an owner."""
+        question = "SELECT 1 FROM worlds JOIN owners ON world = name WHERE name = ? AND owner = ?"
+        return self._connection.execute(question, (name, owner)).fetchone() is not None
 
     def drop(self, names: Iterable[str]) -> int:
-        """Forget worlds; returns how many were forgotten since objects were swept."""
-        dropped = self._connection.executemany("DELETE FROM worlds WHERE name = ?", [(name,) for name in names])
+        """Forget worlds, whoever owns them; returns how many were forgotten since objects were swept."""
+        values = [(name,) for name in names]
+        self._connection.executemany("DELETE FROM owners WHERE world = ?", values)
+        return self._count(self._connection.executemany("DELETE FROM worlds WHERE name = ?", values).rowcount)
+
+    def release(self, owner: str) -> int:
+        """Forget the worlds that are kept for this owner only; returns as `drop` does."""
+        gone = "DELETE FROM owners WHERE owner = ? RETURNING world"
+        worlds = self._connection.execute(gone, (owner,)).fetchall()
+        orphaned = "DELETE FROM worlds WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM owners WHERE world = ?1)"
+        return self._count(self._connection.executemany(orphaned, worlds).rowcount)
+
+    def _count(self, dropped: int) -> int:
         change = "UPDATE counts SET value = value + ? WHERE name = 'dropped' RETURNING value"
-        ((count,),) = self._connection.execute(change, (dropped.rowcount,)).fetchall()
+        ((count,),) = self._connection.execute(change, (max(0, dropped),)).fetchall()
         return int(count)
 
     def forget_dropped(self) -> None:
@@ -194,7 +219,10 @@ class ObjectStore:
         with self._writing, self._connection() as connection:
             # As a script: it frees a page for each step, and `execute` takes one step only.
             connection.executescript("PRAGMA incremental_vacuum")
+            # Somebody who reads now keeps the journal as long as it is; a later one makes it shorter.
+            connection.execute("PRAGMA busy_timeout = 0").fetchall()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000:.0f}").fetchall()
         return removed
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Warm sandboxes: started before anybody needs them, so that nobody waits for the start.
 
-A `Pool` is a backend around another one. It hands out what is ready, and starts the next ones in threads of its own;
-when nothing is ready it starts one at once, as the backend itself would. A sandbox that died while it waited is never
-handed out.
+A `Pool` is a backend around another one. From the first one that is asked for on, it starts the next ones in threads of
+its own and hands out what is ready; when nothing is, it starts one at once, as the backend itself would. A sandbox that
+died while it waited is never handed out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pool:
         self._size = size
         self._ready: deque[Sandbox] = deque()
         self._starting = 0
-        self._rests = False
+        self._rests = True
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
@@ -83,6 +83,10 @@ class Pool:
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
         """See `SandboxBackend.drop`."""
         self._backend.drop(snapshots)
+
+    def release(self, owner: str) -> None:
+        """See `SandboxBackend.release`."""
+        self._backend.release(owner)
 
     def close(self) -> None:
         """See `SandboxBackend.close`. Waits for what is being started."""

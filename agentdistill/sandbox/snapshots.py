@@ -21,19 +21,18 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from agentdistill.errors import SnapshotError
+from agentdistill.sandbox.asking import BATCH, Ask, Look, batches, look, sent
 from agentdistill.sandbox.base import LiveProcesses, SnapshotId
 from agentdistill.sandbox.difference import difference
 from agentdistill.sandbox.inside.tree_objects import (
     APPEND,
     CHMOD,
-    DIGEST,
     EXTEND,
     WRITE,
     content_digest,
-    decode_offer,
     digest,
     encode_operations,
     references,
@@ -46,26 +45,10 @@ if TYPE_CHECKING:
 
 FILE = "snapshots.sqlite"
 _FORMAT = 2
-_INLINE = 8 << 20
-"""Bytes of contents that come with a look."""
-_BATCH = 32 << 20
-"""Bytes of contents that are asked for, and held in memory, at once; a single file may be larger."""
-_LARGEST_REPLY = 1 << 30
 _RECENT = 64 << 20
 """Bytes of contents that are held in memory."""
-_OFFERED = DIGEST + 8
 _ZEROS = content_digest((bytes(PIECE),))
 _MOST_DROPPED = 64
-
-
-class Ask(Protocol):
-    """One round trip to an agent; see `Guest.ask`."""
-
-    def __call__(
-        self, request: Mapping[str, Any], body: Iterable[bytes] = (), size: int = 0, *, largest: int = 0
-    ) -> tuple[dict[str, Any], bytes]:
-        """Send a request, return the reply."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -96,18 +79,6 @@ class World:
         return cls(bytes.fromhex(value["tree"]), shell, LiveProcesses(tuple(value["commands"]), tuple(value["ports"])))
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What an agent has told of its tree, each object checked against its digest."""
-
-    tree: bytes
-    structure: dict[bytes, bytes]
-    contents: dict[bytes, bytes]
-    larger: dict[bytes, int]
-    """Contents that did not come along, and their sizes in bytes."""
-    live: LiveProcesses
-
-
 class SnapshotStore:
     """Keeps worlds and puts them back. Thread-safe, and several processes may share one folder.
 
@@ -126,17 +97,22 @@ class SnapshotStore:
 
     # ---- keeping and restoring ---------------------------------------------------------------------------------------
 
-    def keep(self, ask: Ask, shell: ShellState) -> SnapshotId:
+    def keep(self, ask: Ask, shell: ShellState, owner: str = "") -> SnapshotId:
         """Keep the world of an agent and return its name; costs what changed since the last time.
+
+        Args:
+            ask: the agent.
+            shell: the state of the shell.
+            owner: for whom it is kept, until `release`; for nobody in particular by default, until `drop`.
 
         Raises:
             SnapshotError: the disk or the budget does not take it.
         """
         for anew in (False, True):
-            seen = _look(ask, "all", anew=anew)
+            seen = look(ask, "all", anew=anew)
             record = World(seen.tree, shell, seen.live).record()
             name = sha256(record).hexdigest()
-            if self.holds(name) or self._put(ask, seen, name, record):
+            if self._own(name, record, owner) or self._put(ask, seen, name, record, owner):
                 return name
         raise SnapshotError("the agent in the sandbox keeps back a part of its tree")
 
@@ -148,10 +124,10 @@ class SnapshotStore:
         """
         with self._objects.reading() as objects:
             world = _world(objects, snapshot)
-            seen = _look(ask, "structure")
+            seen = look(ask, "structure")
             plan = _plan(objects, seen, world.tree)
             if plan is None:  # swept since the agent gave it
-                plan = _plan(objects, _look(ask, "structure", anew=True), world.tree)
+                plan = _plan(objects, look(ask, "structure", anew=True), world.tree)
             if plan is None:
                 raise SnapshotError(f"a part of snapshot {snapshot[:12]} is lost")
             if not plan:
@@ -159,7 +135,7 @@ class SnapshotStore:
             operations, wanted, size = _filled(objects, plan)
             request = {"do": "make_over", "operations": len(operations)}
             ask(request, self._parts(objects, operations, wanted), len(operations) + size)
-            if _look(ask, "nothing", held=world.tree).tree != world.tree:
+            if look(ask, "nothing", held=world.tree).tree != world.tree:
                 raise SnapshotError(f"restored snapshot {snapshot[:12]} does not match its digest")
         return world
 
@@ -188,10 +164,16 @@ class SnapshotStore:
     # ---- forgetting --------------------------------------------------------------------------------------------------
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
-        """Forget snapshots. Their bytes are freed from time to time, when about as many were dropped as are left."""
+        """Forget snapshots, whoever they are kept for. Their bytes are freed from time to time."""
         with self._objects.writing() as objects:
-            dropped = objects.drop(snapshots)
-            due = dropped >= _MOST_DROPPED and dropped >= len(objects.worlds())
+            due = _due(objects, objects.drop(snapshots))
+        if due:
+            self.collect()
+
+    def release(self, owner: str) -> None:
+        """Forget the snapshots that are kept for this owner and for nobody else."""
+        with self._objects.writing() as objects:
+            due = _due(objects, objects.release(owner))
         if due:
             self.collect()
 
@@ -248,19 +230,32 @@ class SnapshotStore:
                 self._recent.put(name, content)
             yield content
 
-    def _put(self, ask: Ask, seen: _Look, snapshot: SnapshotId, record: bytes) -> bool:
+    def _own(self, snapshot: SnapshotId, record: bytes, owner: str) -> bool:
+        """Keep a world that is here for an owner too; false if it is not here."""
+        with self._objects.reading() as objects:
+            if objects.owned(snapshot, owner):
+                return True
+            if objects.world(snapshot) is None:
+                return False
+        with self._objects.writing() as objects:
+            if objects.world(snapshot) is None:
+                return False  # dropped in the meantime
+            objects.put_world(snapshot, record, owner)
+        return True
+
+    def _put(self, ask: Ask, seen: Look, snapshot: SnapshotId, record: bytes, owner: str) -> bool:
         """Keep what was seen; false if something that the agent gave before was swept since."""
         contents = dict(seen.contents)
         held = 0
         with self._objects.reading() as objects:
             here = objects.sizes(seen.larger)
-        for batch in _batches({name: size for name, size in seen.larger.items() if name not in here}):
+        for batch in batches({name: size for name, size in seen.larger.items() if name not in here}):
             held += sum(batch.values())
-            if held > _BATCH:
+            if held > BATCH:
                 with self._objects.writing() as objects:
                     objects.put(contents)
                 contents, held = {}, sum(batch.values())
-            contents.update(_sent(ask, batch))
+            contents.update(sent(ask, batch))
         named = {name for structure in seen.structure.values() for name, _ in references(structure)} | {seen.tree}
         named -= seen.structure.keys() | contents.keys()
         with self._objects.writing() as objects:
@@ -268,7 +263,7 @@ class SnapshotStore:
                 return False
             objects.put(contents)
             objects.put(seen.structure)
-            objects.put_world(snapshot, record)
+            objects.put_world(snapshot, record, owner)
         return True
 
 
@@ -298,68 +293,12 @@ class _Recent:
                     self._size -= len(self._contents.popitem(last=False)[1])
 
 
-# ---- asking the agent ------------------------------------------------------------------------------------------------
-
-
-def _look(ask: Ask, offer: str, *, held: bytes = b"", anew: bool = False) -> _Look:
-    request = {"do": "look", "offer": offer, "inline": _INLINE, "held": held, "anew": anew}
-    head, body = ask(request, largest=_LARGEST_REPLY)
-    at = head["count"] * _OFFERED
-    contents: dict[bytes, bytes] = {}
-    structure: dict[bytes, bytes] = {}
-    larger: dict[bytes, int] = {}
-    for index, (name, size) in enumerate(decode_offer(body[:at])):
-        if index >= head["inlined"]:
-            larger[name] = size
-            continue
-        content = body[at : at + size]
-        at += size
-        if index < head["structure"]:
-            structure[name] = _checked(name, content, digest(content))
-        else:
-            contents[name] = _checked(name, content, content_digest((content,)))
-    if at != len(body) or len(head["tree"]) != DIGEST:
-        raise ValueError("the reply to a look is malformed")
-    commands = tuple(sorted(line.decode(errors="replace") for line in head.get("commands", ())))
-    live = LiveProcesses(commands, tuple(sorted(int(port) for port in head.get("ports", ()))))
-    return _Look(head["tree"], structure, contents, larger, live)
-
-
-def _sent(ask: Ask, batch: Mapping[bytes, int]) -> dict[bytes, bytes]:
-    """Contents that the agent has offered."""
-    at = len(batch) * _OFFERED
-    _, body = ask({"do": "send"}, [b"".join(batch)], len(batch) * DIGEST, largest=at + sum(batch.values()))
-    contents: dict[bytes, bytes] = {}
-    for (name, size), (sent, sent_size) in zip(batch.items(), decode_offer(body[:at]), strict=True):
-        if (name, size) != (sent, sent_size):
-            raise ValueError("an agent sends what it was not asked for")
-        content = body[at : at + size]
-        contents[name] = _checked(name, content, content_digest((content,)))
-        at += size
-    return contents
-
-
-def _batches(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:
-    """Contents in batches of about `_BATCH` bytes."""
-    batch: dict[bytes, int] = {}
-    for name, size in sizes.items():
-        if size > _LARGEST_REPLY:
-            raise SnapshotError(f"a file of {size} bytes is too large to keep")
-        if batch and sum(batch.values()) + size > _BATCH:
-            yield batch
-            batch = {}
-        batch[name] = size
-    if batch:
-        yield batch
-
-
-def _checked(name: bytes, content: bytes, found: bytes) -> bytes:
-    if found != name:
-        raise ValueError("an agent gives something under another digest than its own")
-    return content
-
-
 # ---- in the store ----------------------------------------------------------------------------------------------------
+
+
+def _due(objects: Objects, dropped: int) -> bool:
+    """Whether to sweep: when about as many were dropped as are left, but not for a few."""
+    return dropped >= _MOST_DROPPED and dropped >= objects.count
 
 
 def _world(objects: Objects, snapshot: SnapshotId) -> World:
@@ -373,14 +312,17 @@ def _world(objects: Objects, snapshot: SnapshotId) -> World:
 
 def _reach(objects: Objects, records: Iterable[bytes], needed: dict[bytes, bool]) -> None:
     """See `Reach`: true for structure, false for contents."""
-    waiting = [World.of(record).tree for record in records]
+    waiting: list[bytes] = []
+    for record in records:
+        with suppress(ValueError, KeyError, TypeError):  # it is damaged: whoever restores it is told
+            waiting.append(World.of(record).tree)
     while waiting:
         name = waiting.pop()
         if name in needed:
             continue
         needed[name] = True
         structure = objects.get(name)
-        with suppress(ValueError):  # it is damaged: whoever restores it is told
+        with suppress(ValueError):  # it is damaged, or lost
             for child, is_structure in references(structure or b""):
                 if is_structure:
                     waiting.append(child)
@@ -399,7 +341,7 @@ def _copy(objects: Objects, store: ObjectStore, records: Mapping[SnapshotId, byt
                 raise SnapshotError("a part of a snapshot is lost or damaged")
             copy.put({name: content})
         for snapshot, record in records.items():
-            copy.put_world(snapshot, record)
+            copy.put_world(snapshot, record, "")
 
 
 # ---- planning a restore ----------------------------------------------------------------------------------------------
@@ -409,7 +351,7 @@ class _Lacking(Exception):
     """A directory of one of two trees is not known."""
 
 
-def _plan(objects: Objects, seen: _Look, target: bytes) -> list[Operation] | None:
+def _plan(objects: Objects, seen: Look, target: bytes) -> list[Operation] | None:
     """What to do; `None` if a part of one of the trees is not known."""
 
     def read(name: bytes) -> bytes:

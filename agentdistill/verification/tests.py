@@ -10,15 +10,15 @@ error has not passed, and only if every required one has passed does the work.
 
 What tests cannot do here: extend a class of the code under test, hand it objects other than plain values, functions,
 iterators, files, mocks and objects of their own classes, change a list that it returned and expect that to be noticed,
-patch the standard library for it (``mock.patch("cart.time.time")`` works, ``mock.patch("time.time")`` does not),
-compare its objects with plain values by that object's own ``==`` or ``<``. Such a test fails on the right solution too:
-run that once before you rely on a task.
+patch the standard library for it (``mock.patch("cart.time.time")`` works, ``mock.patch("time.time")`` does not), use
+``async with`` and ``async for`` on its objects (``await`` works), compare its objects with plain values by their own
+``==`` or ``<``. Such a test fails on the right solution too: run that once before you rely on a task.
 
 What is not covered:
 
 - Answers by which a wrong solution passes an honest test: equality of two objects of the code's own classes, and what
   its objects say to ``in``, ``bool``, ``isinstance`` are that code's word. Compare plain values, or use hidden calls.
-- What a test hands over can be read: its own objects' public attributes, and every argument.
+- What a test hands over can be read, its own objects' public attributes too, and lists and dicts can be changed.
 - Without Landlock, code under test can stop and kill the runner. That is a failed verdict, never a passed one. Files of
   the tests other than Python modules, and all tests written for pytest, are refused there, since they could be read.
 - A program of another user, or a hole in the kernel.

@@ -65,7 +65,7 @@ class NakedSandbox:
     def processes(self) -> LiveProcesses:
         return LiveProcesses()
 
-    def snapshot(self) -> str:
+    def snapshot(self, owner: str = "") -> str:
         raise SnapshotError("it keeps none")
 
     def restore(self, snapshot: str) -> None:
@@ -96,6 +96,9 @@ class NakedBackend:
         return self.sandboxes[-1]
 
     def drop(self, snapshots: Sequence[str]) -> None:
+        pass
+
+    def release(self, owner: str) -> None:
         pass
 
     def close(self) -> None:

@@ -212,6 +212,7 @@ def test_nobody_inside_is_privileged_whoever_started_it(held):
         assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
         assert sandbox.exec("id -u; id -g; id -G").output == "1000\n1000\n1000\n"
         assert sandbox.exec(["unshare", "--user", "true"]).exit_code != 0
+        assert sandbox.exec("ls -A /proc/1; find /proc/sys -writable; echo 1000 > /proc/1/oom_score_adj").exit_code != 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -248,6 +249,7 @@ from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 with BubblewrapBackend(None, Limits(processes=30)) as backend, backend.create() as sandbox:
     print(sandbox.exec("id -u; id -un; grep -c . /proc/self/uid_map; cat /proc/self/uid_map | tr -s ' '").output)
+    print(sandbox.exec("ls -A /proc/1; find /proc/sys -writable").output)
     print(sandbox.exec("for n in $(seq 60); do sleep 1 & done; wait").output.count("temporarily unavailable") > 0)
     print(sandbox.exec("for n in $(seq 200000); do echo > $n || exit 9; done", timeout=1).exceeded)
     sandbox.restore(sandbox.snapshot())

@@ -13,7 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from worlds import LocalAgent, walk
+from acts import walk
+from worlds import LocalAgent
 
 from agentdistill.errors import SnapshotError
 from agentdistill.sandbox.inside import tree_objects
@@ -120,6 +121,31 @@ def test_a_restore_is_not_disturbed_by_a_sweep_in_the_middle(tmp_path, agent, st
         store.restore(fork, kept)
         assert world_of(fork) == world_of(agent)
     assert not store.holds(kept)
+
+
+def test_a_world_is_kept_as_long_as_somebody_owns_it(tmp_path, agent, store):
+    worlds = {}
+    for number, owners in enumerate((["one"], ["one", "other"], ["other"], ["one", ""])):
+        (agent.root / "f").write_text(str(number))
+        names = {store.keep(agent, SHELL, owner) for owner in owners * 2}
+        assert len(names) == 1
+        worlds[number] = names.pop()
+    store.release("nobody")
+    assert [store.holds(worlds[number]) for number in range(4)] == [True] * 4
+    store.release("one")
+    store.release("one")
+    assert [store.holds(worlds[number]) for number in range(4)] == [False, True, True, True]
+    store.release("other")
+    assert [store.holds(worlds[number]) for number in range(4)] == [False, False, False, True]
+    store.collect()
+    with closing(fresh(tmp_path)) as fork:
+        store.restore(fork, worlds[3])
+        assert world_of(fork) == world_of(agent)
+    store.drop([worlds[3]])
+    assert not store.holds(worlds[3])
+    assert store.keep(agent, SHELL, "one") == worlds[3], "what was dropped can be kept again"
+    store.release("one")
+    assert not store.holds(worlds[3])
 
 
 # ---- the budget ------------------------------------------------------------------------------------------------------

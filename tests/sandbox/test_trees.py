@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from acts import act, walk, write_through_a_map
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import ACTS, LocalAgent, act, walk, write_through_a_map
+from worlds import ACTS, LocalAgent
 
 from agentdistill.sandbox.inside import tree_objects as objects
 from agentdistill.sandbox.shell import ShellState
@@ -335,7 +336,7 @@ def test_devices_are_removed_and_named(agent, store):
 
 def test_directories_deeper_than_python_recurses_are_kept(agent, store):
     path = os.fspath(agent.root)
-    for _ in range(1400):
+    for _ in range(1100):
         path += "/d"
         os.mkdir(path)
     with open(f"{path}/f", "w") as file:

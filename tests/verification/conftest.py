@@ -10,7 +10,7 @@ from agentdistill.errors import SandboxUnavailableError
 from agentdistill.sandbox.base import Sandbox
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
-collect_ignore = ["corpus"]  # data; its tests are the task's own
+collect_ignore = ["corpus", "works"]  # data; the tests in them are run in sandboxes
 
 
 @pytest.fixture(scope="session")

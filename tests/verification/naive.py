@@ -13,6 +13,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from agentdistill.sandbox.base import Sandbox
 
 HIDDEN = (Path(__file__).parent / "corpus" / "task" / "tests" / "test_cart.py").read_bytes()
@@ -167,11 +169,13 @@ NAIVE: dict[str, Callable[[Sandbox], bool]] = {
 @functools.cache
 def pytest_files() -> dict[str, bytes]:
     """The packages that pytest consists of, so that it can be run where it is not installed."""
-    found = {}
-    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging"):
+    site = Path(pytest.__file__).parents[1]
+    found = {path.name: path.read_bytes() for path in site.glob("py.py")}
+    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"):
         spec = find_spec(name)
         assert spec is not None
         assert spec.origin is not None
         folder = Path(spec.origin).parent
         found.update({str(path.relative_to(folder.parent)): path.read_bytes() for path in folder.rglob("*.py")})
-    return found
+    needed = ("__init__", "_mapping", "python", "diff")  # of the 500 languages that pygments knows
+    return {path: text for path, text in found.items() if "/lexers/" not in path or Path(path).stem in needed}

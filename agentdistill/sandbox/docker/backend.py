@@ -29,7 +29,7 @@ from agentdistill.sandbox.base import Capabilities, Limits, SnapshotId
 from agentdistill.sandbox.docker.building import build
 from agentdistill.sandbox.docker.container import COUNTERS, Layout, confined, layout, looking
 from agentdistill.sandbox.docker.engine import Engine
-from agentdistill.sandbox.docker.leftovers import Owner, become_owner, reap, sweep
+from agentdistill.sandbox.docker.leftovers import Owner, become_owner, of_this_process, reap, sweep
 from agentdistill.sandbox.docker.shipping import ship
 from agentdistill.sandbox.guest import agent_line
 from agentdistill.sandbox.runtime import PLACE, Runtime, portable_python
@@ -166,6 +166,10 @@ class DockerBackend(AgentBackend):
         """See `SandboxBackend.drop`."""
         # A world that is still as the image has it goes by the same name as what fresh sandboxes begin with.
         super().drop([each for each in snapshots if each != self._seed])
+
+    def leftovers(self) -> list[str]:
+        """What this process has on the engine now; for checks that nothing is left behind."""
+        return of_this_process(self._engine)
 
     def stop(self) -> None:
         """See `AgentBackend.stop`."""

@@ -9,6 +9,7 @@ own alone until its time is up.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -93,6 +94,16 @@ def reap(engine: Engine, owner: Owner) -> list[str]:
 def clean(engine: Engine, owner: Owner) -> list[str]:
     """As `reap`, and also remove what later runs would have used again: images we built, portable Pythons."""
     return reap(engine, owner) + _expired(engine, float("inf"))
+
+
+def of_this_process(engine: Engine) -> list[str]:
+    """The containers on the engine that owners in this process have, whichever backend made them.
+
+    Raises:
+        SandboxUnavailableError: the engine cannot be reached.
+    """
+    mine = f"{os.getpid()}-"  # as `homes.settle` names the folders of owners
+    return [f"container {name[:12]}" for name, labels in _containers(engine, KIND) if labels[OWNER].startswith(mine)]
 
 
 def sweep(engine: Engine, owner: Owner) -> None:

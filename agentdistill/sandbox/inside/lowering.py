@@ -1,13 +1,14 @@
 """Becoming an ordinary user for good, for an agent that was started as root of its user namespace.
 
-As root there it may do what nobody outside can do for it: give the filesystems in memory a number of files. Then it
-gives up root and every privilege, and lets no other user namespace be made, which would give them back.
+As root there it may do what nobody outside can do for it: give the filesystems in memory a number of files, and hide
+itself. Then it gives up root and every privilege, and lets no other user namespace be made, which would give them back.
 """
 
 import os
 import sys
 
-_MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 2, 4, 32
+_MS_RDONLY, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 8, 32, 4096
+_BARE = 2 | 4  # neither setuid nor devices
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 22, 24
 _SIGKILL = 9
@@ -30,18 +31,26 @@ def lower(uid: int, mapped: bool, sizes: "dict[str, list[int]]") -> None:
     Raises:
         OSError: the kernel did not do it.
     """
+    itself = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for path, (size, files) in sizes.items():
         options = b"size=%d,nr_inodes=%d" % (size, files)
-        _call("mount", b"none", os.fsencode(path), None, _MS_REMOUNT | _MS_NOSUID | _MS_NODEV, options)
+        _call("mount", b"none", os.fsencode(path), None, _MS_REMOUNT | _BARE, options)
     if not mapped:
         _write("/proc/sys/user/max_user_namespaces", b"1")
+        # Whoever has root's number outside owns some of the kernel's settings for our namespaces.
+        _call("mount", b"/proc/sys", b"/proc/sys", None, _MS_BIND, None)
+        _call("mount", b"none", b"/proc/sys", None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOEXEC | _BARE, None)
+    # Commands may be the same user as we were, who owns what is shown of us: nothing is.
+    _call("mount", b"none", b"/proc/1", b"tmpfs", _MS_RDONLY | _MS_NOEXEC | _BARE, b"mode=555,size=4096,nr_inodes=1")
+    if not mapped:
         _call("unshare", _CLONE_NEWUSER)
-        _write("/proc/self/setgroups", b"deny")
+        _write("setgroups", b"deny", itself)
         for kind in ("uid", "gid"):
-            _write(f"/proc/self/{kind}_map", b"%d 0 1" % uid)
+            _write(f"{kind}_map", b"%d 0 1" % uid, itself)
     capability = 0
     while _function("prctl")(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:
         capability += 1  # up to the first that the kernel does not know
+    status = os.open("status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=itself)
     if mapped:
         for path in sizes:
             os.chown(path, uid, uid)
@@ -49,13 +58,11 @@ def lower(uid: int, mapped: bool, sizes: "dict[str, list[int]]") -> None:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     _call("capset", _CAPABILITIES_VERSION.to_bytes(4, sys.byteorder) + bytes(4), bytes(24))
-    with open("/proc/self/status", "rb") as status:
-        held = [int(line.split()[1], 16) for line in status if line.startswith(b"Cap")]
-    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (uid, uid, uid) or any(held):
+    held = [int(line.split()[1], 16) for line in os.read(status, 1 << 16).splitlines() if line.startswith(b"Cap")]
+    os.close(status)
+    os.close(itself)
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (uid, uid, uid) or len(held) != 5 or any(held):
         raise OSError("the agent cannot give up its privileges")
-    # The kernel forgot that with the user: the agent is to die with bwrap. Where bwrap is root's, it may not kill
-    # somebody else even so, and the agent ends because its connection does.
-    _call("prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
 
 
 def refuse_calls(program: bytes) -> None:
@@ -87,8 +94,8 @@ def _call(name: str, *arguments: "bytes | int | None") -> None:
         raise OSError(f"the agent cannot give up its privileges: {name} fails")
 
 
-def _write(path: str, text: bytes) -> None:
-    number = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def _write(path: str, text: bytes, folder: "int | None" = None) -> None:
+    number = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
         os.write(number, text)
     finally:

@@ -14,6 +14,7 @@ _LISTENING = b"0A"
 def living() -> "tuple[list[bytes], list[int]]":
     """Command lines of the processes that live, and TCP ports they listen on; both sorted."""
     lines = []
+    ports: set[int] = set()
     for pid in everyone():
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -24,15 +25,21 @@ def living() -> "tuple[list[bytes], list[int]]":
         except (FileNotFoundError, ProcessLookupError):
             continue
         lines.append(line)
+        # All have the same; `/proc/net` is ours, which may be hidden from ourselves, too.
+        ports = ports or _listening(pid)
+    return sorted(lines), sorted(ports)
+
+
+def _listening(pid: int) -> "set[int]":
     ports = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in ("tcp", "tcp6"):
         try:
-            with open(table, "rb") as file:
+            with open(f"/proc/{pid}/net/{table}", "rb") as file:
                 rows = file.read().splitlines()[1:]
         except OSError:
             continue
         ports |= {int(fields[1].rpartition(b":")[2], 16) for row in rows if (fields := row.split())[3] == _LISTENING}
-    return sorted(lines), sorted(ports)
+    return ports
 
 
 def freeze() -> "list[int]":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import subprocess
@@ -88,10 +89,9 @@ def _looks_into(process: str) -> str:
                 reached.append(name)
         except OSError:
             pass
-    for name in ("fd", "cwd", "exe"):
+    for name in ("fd/0", "cwd", "root", "exe"):
         try:
-            path = "/proc/" + process + "/" + name
-            os.listdir(path) if name == "fd" else os.readlink(path)
+            os.readlink("/proc/" + process + "/" + name)
             reached.append(name)
         except OSError:
             pass
@@ -126,8 +126,11 @@ def _kills_everything() -> str:
     return "sent"
 
 
-def _opens_kernel_settings_for_writing() -> str:
-    """Open, without writing, every setting below /proc/sys and some doors beside it; tell which open."""
+def _opens_kernel_settings_for_writing(ipc: str, pid: str) -> str:
+    """Open, without writing, every setting below /proc/sys and some doors beside it; tell which open.
+
+    Settings of namespaces of its own, others than `ipc` and `pid`, are left out: they change nothing elsewhere.
+    """
     import os
 
     doors = ["/proc/sysrq-trigger", "/proc/kcore", "/proc/kmsg", "/proc/mtrr", "/proc/acpi/wakeup", "/proc/timer_list"]
@@ -137,7 +140,12 @@ def _opens_kernel_settings_for_writing() -> str:
         for folder, _, files in os.walk(top):
             doors += [folder + "/" + name for name in files]
     # Opens for everybody; the kernel looks at capabilities when it is written to.
-    doors = [door for door in doors if door != "/proc/sys/kernel/ns_last_pid"]
+    own = ["/proc/sys/kernel/ns_last_pid"]
+    if os.readlink("/proc/self/ns/ipc") != ipc:
+        own += ["/proc/sys/fs/mqueue/", *("/proc/sys/kernel/" + name for name in ("auto_msg", "msg", "sem", "shm"))]
+    if os.readlink("/proc/self/ns/pid") != pid:
+        own += ["/proc/sys/kernel/pid_max"]
+    doors = [door for door in doors if not door.startswith(tuple(own))]
     reached = []
     for door in doors:
         try:
@@ -186,7 +194,8 @@ def processes_of_the_host_cannot_be_traced(bench: Bench) -> str:
 
 def kernel_settings_cannot_be_written(bench: Bench) -> str:
     """Nothing below `/proc/sys`, and no other door of the kernel in `/proc` and `/sys`, opens for writing."""
-    return Escape(_opens_kernel_settings_for_writing, only_root=True).fails_in(bench.sandbox())
+    arguments = (os.readlink("/proc/self/ns/ipc"), os.readlink("/proc/self/ns/pid"))
+    return Escape(_opens_kernel_settings_for_writing, arguments, only_root=True).fails_in(bench.sandbox())
 
 
 # ---- the process inside that runs commands ---------------------------------------------------------------------------

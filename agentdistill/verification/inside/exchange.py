@@ -233,12 +233,12 @@ class Exchange:
 
     def pack(self, value: object) -> object:
         """A value as it crosses."""
-        return pack(value, self._refer)
+        return pack(value, self.refer)
 
     def unpack(self, data: object) -> Any:
         """The value that crossed; `Gone` if it is none."""
         try:
-            return unpack(data, self._resolve)
+            return unpack(data, self.resolve)
         except (Nonsense, RecursionError, MemoryError) as error:
             self.give_up(f"not a value: {error}")
 
@@ -247,7 +247,8 @@ class Exchange:
         far = getattr(value, "_far", None) if isinstance(value, Far) else None
         return far[1] if far is not None and far[0] is self else None
 
-    def _refer(self, value: object) -> object:
+    def refer(self, value: object) -> object:
+        """What crosses for an object that is not plain: its number, and what is to be known of it the first time."""
         number = self.far_number(value)
         if number is not None:
             return {"yours": number}
@@ -258,7 +259,12 @@ class Exchange:
             return {"mine": self._numbers[id(value)], "about": {**about, "plain": bool(plain_base(value))}}
         return {"mine": self._numbers[id(value)]}
 
-    def _resolve(self, data: dict[str, Any]) -> object:
+    def resolve(self, data: dict[str, Any]) -> object:
+        """What a number stands for.
+
+        Raises:
+            Nonsense: nothing.
+        """
         number = data.get("yours", data.get("mine"))
         if not isinstance(number, int) or number < 0:
             raise Nonsense(f"a value of no known kind: {str(data)[:80]}")

@@ -18,13 +18,14 @@ import importlib.abc
 import importlib.machinery
 import io
 import sys
+import threading
 import types
 
 from .exchange import BINARY, OPERATIONS, Exchange, Far, ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
     from typing import Any
 
 _CALLABLE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, type)
@@ -107,6 +108,19 @@ for _name in ("sub", "truediv", "floordiv", "mod"):
     setattr(Remote, f"__i{_name}__", _judged_here(_name, reflected=False))
 
 
+class RemoteCoroutine(Remote):
+    """One that can be awaited. The loop of the code under test runs while the test's own stands still."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, Any]:
+        return ask(self, "await", self)
+        yield
+
+
+Remote.__doc__ = property(lambda self: ask(self, "get", self, "__doc__"))  # type: ignore[assignment]
+
+
 class FarModule(types.ModuleType):
     """A module under test."""
 
@@ -146,6 +160,12 @@ class Tests(Exchange):
     def __init__(self, line: Any, own: Callable[[str], bool]) -> None:
         super().__init__(line)
         self._is_own = own
+        self._turn = threading.RLock()
+
+    def ask(self, do: str, *arguments: object, **named: object) -> Any:
+        """See `Exchange.ask`; the threads of a test ask one after the other."""
+        with self._turn:
+            return super().ask(do, *arguments, **named)
 
     def far_number(self, value: object) -> int | None:
         """See `Exchange.far_number`."""
@@ -159,7 +179,7 @@ class Tests(Exchange):
     def take(self, number: int, about: dict[str, Any]) -> object:
         """An exception class becomes a class here too, since ``except`` wants one."""
         if "exception" not in about:
-            return super().take(number, about)
+            return (RemoteCoroutine if about.get("awaitable") else Remote)(self, number, about)
         bases = tuple(each for each in map(self.unpack, about.get("bases") or ()) if _is_exception(each))
         return type(str(about["exception"]), bases or (Exception,), {**_ERROR, "_far": (self, number, about)})
 
@@ -195,6 +215,12 @@ class Tests(Exchange):
             return do in _DONE_TO_FAKES and not name.startswith("_") and not (mocked and do == "set")
         return do in ("iter", "next")
 
+    def refer(self, value: object) -> object:
+        """See `Exchange.refer`. An exception of the tests crosses as another of its class."""
+        if isinstance(value, BaseException) and self.far_number(value) is None:
+            return {"error": self.pack_error(value)}
+        return super().refer(value)
+
     def pack_error(self, error: BaseException) -> object:
         """What a callback raised: its class, and those of its arguments that are plain; of an assertion only that."""
         kind = next(each for each in type(error).__mro__ if self.far_number(each) is not None or _is_builtin(each))
@@ -206,14 +232,14 @@ class Tests(Exchange):
         raised, arguments = self.unpack(data["class"]), [self.unpack(each) for each in data["args"]]
         if not _is_exception(raised):
             raise TypeError("what was raised is no exception")
-        error = raised.__new__(raised, *arguments)
-        error.args = tuple(arguments)
+        error: BaseException = raised.__new__(raised, *arguments)
         if hasattr(raised, "_far"):
-            error._there, error._text = self.unpack(data["self"]), str(data["text"])
+            error.args = tuple(arguments)
+            vars(error).update(_there=self.unpack(data["self"]), _text=str(data["text"]))
         else:
-            with contextlib.suppress(TypeError):  # its class wants others; what it says is there all the same
-                error.__init__(*arguments)
-        return error  # type: ignore[no-any-return]
+            with contextlib.suppress(TypeError):  # some take no arguments of this kind, and are raised without
+                raised.__init__(error, *arguments)
+        return error
 
     def hear(self, reply: dict[str, Any]) -> None:
         """What the code under test printed is printed here, where a test may be listening."""

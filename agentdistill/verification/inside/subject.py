@@ -16,6 +16,7 @@ from .exchange import Exchange, Far, ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from typing import Any
 
 _LONGEST = 64 << 10
@@ -41,6 +42,7 @@ class Subject(Exchange):
     def __init__(self, line: Any) -> None:
         super().__init__(line)
         self._thread = threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def ask(self, do: str, *arguments: object, **named: object) -> Any:
         """See `Exchange.ask`; only the thread that was called can ask back."""
@@ -54,11 +56,25 @@ class Subject(Exchange):
             return importlib.import_module(*arguments)
         if do == "names":
             return _public_names(*arguments)
+        if do == "await":
+            return self._finished(*arguments)
         return super().perform(do, arguments, named)
+
+    def _finished(self, waited: Any) -> object:
+        """What comes of a coroutine or another thing to await, in a loop that all of them share."""
+        import asyncio
+
+        async def wait() -> object:
+            return await waited
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(wait())
 
     def lend(self, value: object) -> dict[str, Any]:
         """The tests may have everything."""
         about: dict[str, Any] = {"name": type(value).__name__, "package": hasattr(value, "__path__")}
+        about["awaitable"] = hasattr(type(value), "__await__")
         if isinstance(value, type) and issubclass(value, BaseException):
             about["exception"] = value.__name__
             about["bases"] = [self.pack(base) for base in value.__bases__ if issubclass(base, BaseException)]
@@ -70,13 +86,19 @@ class Subject(Exchange):
             text = str(error)
         except Exception:  # noqa: BLE001 - it is the code under test's own method
             text = ""
-        arguments = []
-        for each in error.args:
+        told, arguments = error.args, []
+        if isinstance(error, OSError) and error.filename is not None:
+            told = (*told[:2], error.filename)
+        for each in told:
             try:
                 arguments.append(self.pack(each))
             except Exception:  # noqa: BLE001 - as above, or something endless
                 arguments.append(None)
         return {"class": self.pack(type(error)), "args": arguments, "text": text[:_LONGEST], "self": self.pack(error)}
+
+    def resolve(self, data: dict[str, Any]) -> object:
+        """See `Exchange.resolve`."""
+        return self.unpack_error(data["error"]) if "error" in data else super().resolve(data)
 
     def unpack_error(self, data: Any) -> BaseException:
         """What a callback of the tests raised."""

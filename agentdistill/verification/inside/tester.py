@@ -160,7 +160,7 @@ def run_here(test: str) -> tuple[str, str]:
 
 def _call(test: Callable[[], object]) -> tuple[str, str]:
     if inspect.iscoroutinefunction(test) or inspect.isgeneratorfunction(test):
-        return "error", "only unittest runs asynchronous tests here, and a generator is no test"
+        return "error", "nothing would run what is in it"
     if inspect.signature(test).parameters:
         return "error", "tests with fixtures need pytest"
     test()
@@ -168,8 +168,12 @@ def _call(test: Callable[[], object]) -> tuple[str, str]:
 
 
 def _run_case(case: type[unittest.TestCase], name: str) -> tuple[str, str]:
-    if not hasattr(case, name):
+    method = getattr(case, name, None)
+    if method is None:
         return "missing", "there is no such test"
+    asynchronous = issubclass(case, unittest.IsolatedAsyncioTestCase)
+    if inspect.isgeneratorfunction(method) or (inspect.iscoroutinefunction(method) and not asynchronous):
+        return "error", "nothing would run what is in it"
     result = _Result()
     suite = unittest.TestSuite([case(name)])
     suite(result)
