@@ -60,7 +60,7 @@ class RunConfig(BaseModel):
     live: int = Field(default=256, gt=0)
     """Most episodes in flight."""
     sandbox: str = "bubblewrap"
-    """Where commands run, if the environment runs any: `bubblewrap`, `docker`, an entry point's name or `module:Name`."""
+    """Where commands run, if the environment runs any: `bubblewrap`, `docker`, an entry point or `module:Name`."""
     sandbox_options: dict[str, JsonValue] = Field(default_factory=dict)
     """Handed to that backend, `image` for one."""
     sandbox_limits: Limits = Limits()
