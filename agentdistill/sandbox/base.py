@@ -36,7 +36,7 @@ class Limits(BaseModel):
     cpus: float = Field(default=1.0, gt=0)
     """Processors' worth of time, where a cgroup can be had."""
     workspace_bytes: int = Field(default=256 << 20, gt=0)
-    """Everything in the workspace together."""
+    """Everything in the workspace together; a workspace in memory never takes all of `memory_bytes`."""
     workspace_files: int = Field(default=100_000, gt=0)
     """Files, links and directories in the workspace."""
     output_bytes: int = Field(default=64 << 10, ge=0)

@@ -126,6 +126,7 @@ def what_cannot_run_is_a_result(bench: Bench) -> str:
         "a file that is no program": (["/etc/passwd"], 126),
         "a line that is no shell": ("echo (", 2),
         "a shell that kills itself": ("kill -9 $$", 137),
+        "a shell that becomes another program": ("exec false", 1),
         "an argument with a NUL byte": (["echo", "a\0b"], 126),
         "a line with a NUL byte": ("echo a\0b", 126),
         "an argument longer than any may be": (["echo", "x" * 200_000], 126),

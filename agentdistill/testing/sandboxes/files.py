@@ -13,6 +13,7 @@ from agentdistill.testing.sandboxes.bench import Bench, one_line, refused, requi
 from agentdistill.testing.sandboxes.programs import run_inside
 
 REFUSED = (PermissionError, FileNotFoundError)
+NO_NAMES = ("file/x", "a\0b", "x" * 300, "\ud800")
 ODD_NAMES = (
     "-rf",
     "new\nline",
@@ -95,7 +96,8 @@ def what_is_written_is_read(bench: Bench) -> None:
         sandbox.read_file(f"{workspace_of(sandbox)}/a//b/./c.bin") == b"two", "the other form of its path is not taken"
     )
     require(sandbox.list_files() == ["a/b/c.bin", "a/b/link"], f"listed: {sandbox.list_files()}")
-    require(sandbox.list_files("a/b") == ["a/b/c.bin", "a/b/link"], f"listed: {sandbox.list_files('a/b')}")
+    for place in ("a/b", f"{workspace_of(sandbox)}/a"):
+        require(sandbox.list_files(place) == ["a/b/c.bin", "a/b/link"], f"listed: {sandbox.list_files(place)}")
     sandbox.remove_file("a/b/link")
     sandbox.remove_file("a/b/c.bin")
     require(sandbox.list_files() == [], "it is still there")
@@ -114,11 +116,24 @@ def missing_file_is_told(bench: Bench) -> None:
     """What is not there is a `FileNotFoundError`, also where one on the way is no directory or no name at all."""
     sandbox = bench.sandbox()
     sandbox.write_file("file", b"")
-    for path in ("none", "none/x", "file/x", "a\0b", "x" * 300):
-        with refused(FileNotFoundError, f"reading {one_line(path)[:20]!r}"):
-            sandbox.read_file(path)
-        with refused(FileNotFoundError, f"removing {one_line(path)[:20]!r}"):
-            sandbox.remove_file(path)
+    for path in ("none", "none/x", *NO_NAMES):
+        for what, act in (
+            ("reading", sandbox.read_file),
+            ("removing", sandbox.remove_file),
+            ("listing", sandbox.list_files),
+        ):
+            with refused(FileNotFoundError, f"{what} {path[:20]!r}"):
+                act(path)
+
+
+def what_cannot_be_a_file_is_not_written(bench: Bench) -> None:
+    """A path that no file can have is refused: below a file, with a NUL byte, too long, no text at all."""
+    sandbox = bench.sandbox()
+    sandbox.write_file("file", b"")
+    for path in NO_NAMES:
+        with refused(PermissionError, f"writing {path[:20]!r}"):
+            sandbox.write_file(path, b"")
+    require(sandbox.list_files() == ["file"], f"there are {sandbox.list_files()}")
 
 
 def odd_names_are_names(bench: Bench) -> None:
@@ -187,6 +202,8 @@ def special_files_are_refused_at_once(bench: Bench) -> str:
             sandbox.read_file(path)
         with refused(REFUSED, f"writing the {path}"):
             sandbox.write_file(path, b"")
+    with refused(PermissionError, "removing the folder"):
+        sandbox.remove_file("folder")
     took = time.monotonic() - began
     require(took < 20, f"it took {took:.1f} s")
     return f"{took:.2f} s"

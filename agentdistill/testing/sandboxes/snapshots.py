@@ -231,6 +231,8 @@ def unknown_snapshots_are_told(bench: Bench) -> None:
         with refused(SnapshotError, f"a fork of {name[:12]!r}"):
             bench.backend.create(name).close()
     require(sandbox.list_files() == ["f"], "the sandbox was changed")
+    require(sandbox.snapshot() == kept, "the same world has another name")
+    sandbox.restore(kept)
 
 
 def snapshots_outlive_the_backend(bench: Bench) -> None:

@@ -60,7 +60,7 @@ def tree_goes_in_and_comes_out(bench: Bench) -> str:
 def uploaded_names_stay_inside(bench: Bench) -> None:
     """A name that would leave the directory or the workspace is refused: with `..`, absolute."""
     sandbox = bench.sandbox()
-    for path in ("../x", "a/../../x", "/etc/x"):
+    for path in ("../x", "a/../../x", "/etc/x", "a\0b", "\ud800"):
         with refused(PermissionError, f"uploading {path!r}"):
             sandbox.upload({path: SandboxFile(b"planted")}, "d")
     for directory in ("..", "/etc", "a/../.."):
@@ -110,6 +110,8 @@ def download_holds_regular_files_only(bench: Bench) -> str:
     for path in ("t/out", "t/in", "..", "/etc", "t/../.."):
         with refused(REFUSED, f"downloading {path!r}"):
             sandbox.download(path)
+    with refused(FileNotFoundError, "downloading what is not there"):
+        sandbox.download("nowhere")
     return f"{len(found)} files"
 
 
