@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import time
 
 import pytest
@@ -12,11 +11,9 @@ from agentdistill.cli import main
 from agentdistill.errors import ConfigError, UnknownNameError, UsageError
 from agentdistill.sandbox.loading import BackendSpec, read_options
 from agentdistill.testing.sandboxes import CHECKS, Bench, check_sandboxes, run_check, suite, title_of
-from agentdistill.testing.sandboxes.harness import Harness
 from agentdistill.testing.sandboxes.suite import choose, subject_of
 
 NAKED = "naked:NakedBackend"
-CLEAN = ("sandbox", "clean", "--host", "unix:///nowhere/docker.sock")
 BY_SUBJECT = {subject: choose(CHECKS, [subject]) for subject in {subject_of(check) for check in CHECKS.values()}}
 OUT = [name for subject in ("host_files", "network", "processes", "privileges") for name in BY_SUBJECT[subject]]
 BOMBS = [name for subject in ("exhaustion", "disk") for name in BY_SUBJECT[subject]]
@@ -209,22 +206,6 @@ def test_a_wrong_name_ends_the_command_with_exit_code_2(capsys, arguments, told)
     code, out, err = typed(capsys, "sandbox", "check", *arguments)
     assert (code, out) == (2, "")
     assert told in err
-
-
-def test_what_a_killed_program_left_is_cleared_away_by_hand(capsys, tmp_path, backend):
-    bench = Bench(BackendSpec("bubblewrap"))
-    with Harness(bench, tmp_path / "sandbox") as program:
-        program.ask("write", path="f", text="x")
-        assert typed(capsys, *CLEAN, str(tmp_path))[1].find(str(tmp_path)) < 0, "what lives is left alone"
-        program.send(signal.SIGKILL)
-        program.end()
-    bench.close()
-    code, out, _ = typed(capsys, *CLEAN, str(tmp_path), "--json")
-    told = json.loads(out)
-    assert code == 0
-    assert [line for line in told["removed"] if str(tmp_path) in line]
-    assert "no Docker engine was looked at" in told["problems"][0]
-    assert str(tmp_path) not in typed(capsys, *CLEAN, str(tmp_path))[1]
 
 
 def test_the_suite_leaves_nothing_on_the_host(naked):
