@@ -41,7 +41,7 @@ _CAPABILITIES = Capabilities(
     limits=frozenset(Limits.model_fields),
     known_gaps={
         "kernel bugs": "commands run on the engine's kernel, behind filters of system calls only",
-        "hardware information": "/proc and /sys tell about the engine's machine, its processors and devices",
+        "hardware information": "/proc and /sys tell about the engine's machine, its devices, where it keeps its files",
         "timing": "what else runs on the engine's machine can be told from how fast things go, and from shared caches",
         "filesystem scope": "a snapshot keeps the workspace; the rest of the image is read-only, /tmp is not kept",
         "extended attributes": "a snapshot does not keep them, nor times and owners",
@@ -115,15 +115,16 @@ class DockerBackend(AgentBackend):
         self._owner: Owner | None = None
         self._prepared: _Ready | None = None
         self._seed: SnapshotId | None = None
+        self._gaps: dict[str, str] = {}
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `SandboxBackend.capabilities`."""
-        return _CAPABILITIES
+        """See `SandboxBackend.capabilities`. Some gaps are known once the engine has been asked."""
+        return replace(_CAPABILITIES, known_gaps={**_CAPABILITIES.known_gaps, **self._gaps})
 
     def prepare(self, home: Path) -> None:
         """See `AgentBackend.prepare`. What dead runs left on the engine is removed."""
-        self._engine.check(self._oci_runtime)
+        self._gaps = self._engine.check(self._oci_runtime)
         if self._owner is None:
             self._owner = become_owner()
         reap(self._engine, self._owner)

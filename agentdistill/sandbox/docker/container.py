@@ -87,6 +87,9 @@ def looking(volume: str, limits: Limits, *, runtime: str, labels: Mapping[str, s
 def _settings(volume: str, limits: Limits, runtime: str, labels: Mapping[str, str]) -> dict[str, Any]:
     host = {
         "network_mode": "none",
+        # Or where the engine's machine asks for names, and in which domains, would be told inside.
+        "dns": ["127.0.0.1"],
+        "dns_search": ["."],
         "mounts": [mount(volume)],
         "read_only": True,
         "cap_drop": ["ALL"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,8 +100,8 @@ class Engine:
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
             raise SandboxUnavailableError(f"cannot {what}: {self._unreachable(error)}") from error
 
-    def check(self, runtime: str) -> None:
-        """See whether containers there can be confined as we promise.
+    def check(self, runtime: str) -> dict[str, str]:
+        """See whether containers there can be confined as we promise; returns further gaps, as `Capabilities` has them.
 
         Raises:
             SandboxUnavailableError: they cannot; says what is missing.
@@ -166,6 +167,7 @@ class Engine:
                 image,
                 entrypoint=list(argv),
                 command=[],
+                name=f"agentdistill-{secrets.token_hex(6)}",
                 stdin_open=True,  # and not detached: its stdin ends with our connection
                 detach=False,
                 # A healthcheck of the image would start programs in the container, past our limits.
@@ -252,7 +254,7 @@ class Engine:
         if isinstance(cause, FileNotFoundError | ConnectionRefusedError):
             return (
                 f"no Docker engine answers at {self.host}; start it (`sudo systemctl start docker`), "
-                "or set DOCKER_HOST to where it is"
+                "or set DOCKER_HOST to where it is (`docker context ls`)"
             )
         return f"the connection to the engine at {self.host} failed: {cause or error}"
 

@@ -79,8 +79,12 @@ def test_only_what_is_in_memory_can_be_written(sandbox):
     assert sandbox.exec("ls /var/run/docker.sock /run/docker.sock").exit_code != 0
 
 
-def test_there_is_no_network(sandbox):
+def test_there_is_no_network_and_nothing_is_told_of_the_hosts(sandbox):
     assert sandbox.exec("cat /proc/net/route | wc -l; ls /sys/class/net").output.split() == ["1", "lo"]
+    told = sandbox.exec("cat /etc/resolv.conf").output.splitlines()
+    assert [line for line in told if line.startswith("nameserver")] == ["nameserver 127.0.0.1"]
+    assert not any(line.startswith(("search", "domain")) for line in told)
+    assert sandbox.exec(["hostname"]).output == "sandbox\n"
 
 
 def test_the_agent_can_neither_be_read_nor_killed_by_commands(sandbox):
