@@ -125,6 +125,11 @@ def test_a_command_gets_its_share_of_the_processors_only(image):
         assert float(used.output) < 0.5
 
 
+def test_what_the_engine_does_not_limit_is_named(client, backend, sandbox):
+    assert backend.capabilities.limits == frozenset(Limits.model_fields)
+    assert ("swap" in backend.capabilities.known_gaps) == (not client.info()["SwapLimit"])
+
+
 def test_another_runtime_serves_as_well(client, image):
     runtimes = [name for name in client.info()["Runtimes"] if name.startswith(("runsc", "kata"))]
     if not runtimes:
