@@ -74,6 +74,7 @@ class DockerBackend(AgentBackend):
         host: the engine, as in ``DOCKER_HOST``, which counts without it, as do ``DOCKER_TLS_VERIFY`` and
             ``DOCKER_CERT_PATH``.
         runtime: what the engine runs containers with, such as ``runsc`` or ``kata``; without it, the engine's default.
+            gVisor counts all memory of a sandbox as one process: who exhausts it there loses the sandbox.
         uid: user and group that commands run as, a number other than 0.
         ttl: seconds after which other machines that use the engine may remove a sandbox of ours.
         background: what becomes of processes that outlive their command: ``kill`` ends them with it, ``keep`` lets them

@@ -128,6 +128,9 @@ class Engine:
                 refuse
                 + "it filters no system calls; use an engine with seccomp, or a runtime of its own (gVisor, Kata)"
             )
+        if about.get("SwapLimit"):
+            return {}
+        return {"swap": "the engine does not limit swap: where its machine has any, memory meets its limit late"}
 
     def image(self, name: str) -> Image:
         """What an image says of itself.

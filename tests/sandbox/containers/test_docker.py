@@ -125,6 +125,24 @@ def test_a_command_gets_its_share_of_the_processors_only(image):
         assert float(used.output) < 0.5
 
 
+def test_what_the_engine_does_not_limit_is_named(client, backend, sandbox):
+    assert backend.capabilities.limits == frozenset(Limits.model_fields)
+    assert ("swap" in backend.capabilities.known_gaps) == (not client.info()["SwapLimit"])
+
+
+def test_another_runtime_serves_as_well(client, image):
+    runtimes = [name for name in client.info()["Runtimes"] if name.startswith(("runsc", "kata"))]
+    if not runtimes:
+        pytest.skip("the engine has neither gVisor nor Kata")
+    with DockerBackend(image=image, runtime=runtimes[0]) as backend, backend.create() as sandbox:
+        sandbox.write_file("a", b"1")
+        kept = sandbox.snapshot()
+        sandbox.exec("rm a; echo 2 >b")
+        sandbox.restore(kept)
+        assert sandbox.list_files() == ["a"]
+        assert backend.create(kept).read_file("a") == b"1"
+
+
 def test_root_is_refused_and_so_is_a_backend_without_an_image():
     with pytest.raises(UsageError, match="root"):
         DockerBackend(image="x", uid=0)
