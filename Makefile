@@ -1,4 +1,4 @@
-# make demo        the whole loop, small: a student that gets better, in about ten minutes on two cores
+# make demo        the whole loop, small: a student that gets better, in about a quarter of an hour on two cores
 # make test        the quick tests, a few minutes; `make test PYTEST_ARGS='-k store'` picks others
 # make test-slow   the tests that take longer; CI runs both
 # make check       linter, formatter, types

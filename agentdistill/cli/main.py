@@ -35,7 +35,7 @@ Folder = Annotated[Path | None, typer.Option("--folder", help="Where the run is 
 
 @app.command()
 def demo(overrides: Overrides = [], folder: Folder = None) -> None:  # noqa: B006 (typer reads the default)
-    """Run the whole loop with a tiny student, a scripted teacher and real sandboxes; about ten minutes."""
+    """Run the whole loop with a tiny student, a scripted teacher and real sandboxes; about a quarter of an hour."""
     _run(DEMO, overrides, folder or Path("runs/demo"))
 
 
