@@ -145,7 +145,7 @@ def filtered(tmp_path):
     def run(*command: str, filter: bool = True, counted: bool = True) -> subprocess.CompletedProcess[str]:
         written.write_bytes(seccomp.program(counted=counted))
         descriptor = os.open(written, os.O_RDONLY)
-        line = [bwrap, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--chdir", "/tmp"]
+        line = [bwrap, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/mnt", "--chdir", "/mnt"]
         line += ["--unshare-user", "--unshare-pid", "--unshare-net", "--die-with-parent", "--setenv", "HOME", "/tmp"]
         if filter:
             line += ["--seccomp", str(descriptor)]
