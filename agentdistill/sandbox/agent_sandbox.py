@@ -51,6 +51,23 @@ class LiveProcessPolicy:
     restart: str = ""
 
 
+def greeting(started: Started, limits: Limits, policy: LiveProcessPolicy) -> dict[str, Any]:
+    """The first request to an agent; see `hello` there."""
+    return {
+        "do": "hello",
+        "workspace": started.workspace,
+        "files": FILES,
+        "scratch": list(started.scratch),
+        "largest": limits.file_bytes,
+        "output": limits.output_bytes,
+        "keep": policy.background == "keep",
+        "limits": {"FSIZE": limits.file_bytes, **(started.rlimits or {})},
+        "counters": {limit: list(paths) for limit, paths in started.counters.items()},
+        "lower": list(started.lower),
+        "refuse": started.refuse,
+    }
+
+
 class AgentSandbox:
     """See `Sandbox` for what its methods promise. Made by a backend's `create`.
 
@@ -82,21 +99,7 @@ class AgentSandbox:
         self._lost_processes = LiveProcesses()
         self._closed = False
         try:
-            self._guest.ask(
-                {
-                    "do": "hello",
-                    "workspace": started.workspace,
-                    "files": FILES,
-                    "scratch": list(started.scratch),
-                    "largest": limits.file_bytes,
-                    "output": limits.output_bytes,
-                    "keep": policy.background == "keep",
-                    "limits": {"FSIZE": limits.file_bytes, **(started.rlimits or {})},
-                    "counters": {limit: list(paths) for limit, paths in started.counters.items()},
-                    "lower": list(started.lower),
-                    "refuse": started.refuse,
-                }
-            )
+            self._guest.ask(greeting(started, limits, policy))
         except BaseException:
             self._guest.close()
             raise

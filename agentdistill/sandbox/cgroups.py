@@ -32,6 +32,7 @@ CONTROLLERS: Mapping[str, str] = {"memory": "memory_bytes", "pids": "processes",
 _OWNED = "agentdistill-sandboxes-"
 _ASIDE = "agentdistill-itself"
 _PERIOD = 100_000  # microseconds in which a group gets its share of the processors, as the kernel has it
+_LITTLE = 4 << 20  # bytes that the kernel may keep for the files that were looked at
 _PATIENCE = 5.0  # seconds for the processes of a group to be gone once they are killed
 
 
@@ -91,6 +92,17 @@ class Group:
     def met(self) -> Met:
         """The counters as they stand."""
         return Met(_counter(self._memory, "oom_kill"), _counter(self._pids, "max"))
+
+    def spare(self) -> bool:
+        """Whether it may hold another sandbox: nobody is in it, and hardly any memory is counted for it."""
+        if any(_words(path / "cgroup.procs") for path in self._paths):
+            return False
+        for path, owned in self._paths.items():
+            if "memory" in owned.controllers:
+                used = path / ("memory.current" if owned.version == 2 else "memory.usage_in_bytes")
+                with suppress(OSError, ValueError):
+                    return int(used.read_text()) <= _LITTLE
+        return True
 
     def remove(self) -> None:
         """Kill what is still in it and remove it. May be called twice.

@@ -1,4 +1,4 @@
-"""What an agent and its commands are confined to: the empty root they see, the bwrap options, and whether they work.
+"""What an agent and its commands are confined to: the empty root they see, and the bwrap options.
 
 The root is a skeleton folder made once per backend and bound read-only, with its mount points ready-made:
 `/usr` and the interpreter read-only, the program of the agent, a synthetic `/etc`, fresh `/proc`, `/dev` and a small
@@ -11,47 +11,45 @@ from __future__ import annotations
 import os
 import py_compile
 import shutil
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentdistill.errors import SandboxUnavailableError
 from agentdistill.sandbox.base import Limits
-from agentdistill.sandbox.guest import agent_line
 from agentdistill.sandbox.hardening import sizes
 from agentdistill.sandbox.inside.removal import remove
 from agentdistill.sandbox.shell import FILES, WORKSPACE
 from agentdistill.sandbox.uids import INSIDE
 
 _PYTHON = "/opt/python"
-_AGENT = "/opt/agent"
+AGENT = "/opt/agent"
+"""Where the program of the agent lies, seen from the root."""
 # Holds `python` and `python3`, links to the interpreter. Foremost in the PATH, so that they are the same version as
 # `Sandbox.python` wherever that lies; the rest of the interpreter's folder would hide programs of /usr.
 _COMMANDS = "opt/bin"
 # Where mounts would hide a link in the skeleton.
 _COVERED = ("dev", "proc", "run", "tmp", "workspace")
 _NAMESPACES = (
-    *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-    *("--new-session", "--die-with-parent", "--as-pid-1", "--clearenv"),
+    *("--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *("--new-session", "--die-with-parent", "--clearenv"),
     # The same name on every machine, or a record made here would differ from one made there.
     *("--hostname", "sandbox"),
-    # Root until it gives that up, which is the first thing it does; see `inside.lowering`.
-    *("--uid", "0", "--gid", "0", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"),
+    *("--uid", "0", "--gid", "0", "--cap-drop", "ALL"),
 )
-# What it takes to become somebody else; and to forbid further user namespaces and to map root in the one that is made.
-_OTHERS_CAPABILITIES = ("--cap-add", "CAP_CHOWN", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETUID")
-_OWN_CAPABILITIES = ("--cap-add", "CAP_SYS_RESOURCE", "--cap-add", "CAP_SETFCAP")
+# Echoes the byte that it is sent when all is built, and ends when it is sent no more.
+_READY = "/usr/bin/cat"
 _PASSWD = f"agent:x:1000:1000::{WORKSPACE}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = "agent:x:1000:\nnogroup:x:65534:\n"
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The Python that runs us: its path inside, and the host folder bound at `place` (`None`: it is in /usr)."""
+    """The Python that runs us: its path on the host and inside, and the host folder bound at `place`, if any."""
 
+    host: str
     path: str
     source: Path | None = None
     place: str = ""
@@ -59,54 +57,40 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Confinement:
-    """A way to start agents that is known to work: bwrap with its options, and the interpreter inside."""
+    """What bwrap builds around an agent."""
 
     options: tuple[str, ...]
     python: str
+    """Path of the interpreter inside."""
     sizes: Mapping[str, tuple[int, int]]
     """Filesystems in memory by their paths: how many bytes and how many files each may hold."""
 
-    def line(self, namespace: int | None, info: int) -> list[str]:
-        """The command line that starts an agent.
+    def line(self, pids: int, users: int, info: int) -> list[str]:
+        """The command line that builds it, around a program that copies its input to its output.
 
         Args:
-            namespace: descriptor of the user namespace to start in; without it, in one for who runs us.
-            info: descriptor that bwrap tells the agent's process number.
+            pids: descriptor of the PID namespace to build in.
+            users: descriptor of the user namespace to build in.
+            info: descriptor that bwrap tells the program's process number.
         """
-        return [*self._bwrap(namespace), "--info-fd", str(info), "--", *agent_line(self.python, _AGENT)]
+        numbers = ("--pidns", str(pids), "--userns", str(users), "--info-fd", str(info))
+        return [*self.options, *numbers, "--", _READY]
 
-    def lower(self, namespace: int | None) -> list[Any]:
+    def lower(self, mapped: bool) -> list[Any]:
         """What the agent needs to know to become an ordinary user; see `inside.lowering.lower`."""
-        return [INSIDE, namespace is not None, {path: list(sizes) for path, sizes in self.sizes.items()}]
-
-    def trial(self, namespace: int | None, refuse: bytes) -> list[str]:
-        """The command line of a program that does what an agent does to become one, and prints 42."""
-        code = (
-            f"import sys; sys.path.insert(0, {_AGENT!r}); from inside.lowering import lower, refuse_calls\n"
-            f"lower(*{self.lower(namespace)!r})\nif {refuse!r}: refuse_calls({refuse!r})\nprint(6 * 7)"
-        )
-        return [*self._bwrap(namespace), "--", self.python, "-I", "-S", "-B", "-c", code]
-
-    def _bwrap(self, namespace: int | None) -> list[str]:
-        if namespace is None:
-            return [*self.options, *_OWN_CAPABILITIES, "--unshare-user"]
-        return [*self.options, *_OTHERS_CAPABILITIES, "--userns", str(namespace)]
+        return [INSIDE, mapped, {path: list(sizes) for path, sizes in self.sizes.items()}]
 
 
-def confine(
-    root: Path, limits: Limits, binary: Path | None = None, *, namespace: int | None = None, refuse: bytes = b""
-) -> Confinement:
-    """A confinement that works on this machine, tried out by running the interpreter in it.
+def confinements(root: Path, limits: Limits, binary: Path | None = None) -> list[Confinement]:
+    """What may work on this machine, the best first: one for each bwrap there is.
 
     Args:
         root: where the skeleton root is built; what is there is replaced.
         limits: how large a workspace may be.
-        binary: the bwrap to use; without it the wheel's or else the system's, the first that does all we need.
-        namespace: descriptor of the user namespace to try it in; without it, in one for who runs us.
-        refuse: system calls to refuse in the trial.
+        binary: the bwrap to use; without it the wheel's and the system's.
 
     Raises:
-        SandboxUnavailableError: none works; the message says in one line what is wrong and how to mend it.
+        SandboxUnavailableError: there is none; the message says in one line how to mend it.
     """
     if sys.platform != "linux":
         raise SandboxUnavailableError("the bubblewrap sandbox needs Linux; choose another sandbox backend here")
@@ -118,14 +102,7 @@ def confine(
     _build_root(root, python)
     sizes = _sizes(limits)
     mounts = _mounts(root, python, sizes)
-    problems = []
-    for candidate in candidates:
-        confinement = Confinement((str(candidate), *_NAMESPACES, *mounts), python.path, sizes)
-        problem = _problem(confinement.trial(namespace, refuse), () if namespace is None else (namespace,))
-        if problem is None:
-            return confinement
-        problems.append(problem)
-    raise SandboxUnavailableError(advice(problems[0]))
+    return [Confinement((str(each), *_NAMESPACES, *mounts), python.path, sizes) for each in candidates]
 
 
 def interpreter() -> Interpreter:
@@ -135,11 +112,11 @@ def interpreter() -> Interpreter:
     if not binary.exists():
         binary = Path(sys.executable).resolve()
     if binary.is_relative_to("/usr"):
-        return Interpreter(str(binary))
+        return Interpreter(str(binary), str(binary))
     if prefix.parts[1] in _COVERED or prefix.is_relative_to(_PYTHON):
-        return Interpreter(str(binary), prefix, str(prefix))
+        return Interpreter(str(binary), str(binary), prefix, str(prefix))
     # At a fixed place, so that tracebacks are the same on every machine.
-    return Interpreter(f"{_PYTHON}/bin/{binary.name}", prefix, _PYTHON)
+    return Interpreter(str(binary), f"{_PYTHON}/bin/{binary.name}", prefix, _PYTHON)
 
 
 def advice(problem: str, kernel: Path = Path("/proc/sys")) -> str:
@@ -184,22 +161,6 @@ def _installed() -> list[Path]:
     return [*found, Path(system)] if system else found
 
 
-def _problem(line: list[str], keep: Sequence[int]) -> str | None:
-    """What keeps a trial from working, in one line; `None` if it works."""
-    try:
-        ended = subprocess.run(
-            line, stdin=subprocess.DEVNULL, capture_output=True, cwd="/", env={}, timeout=30, pass_fds=keep
-        )
-    except subprocess.TimeoutExpired:
-        return f"{line[0]} does not come to an end"
-    except OSError as error:
-        return f"{line[0]}: {error.strerror}"
-    if ended.returncode == 0 and ended.stdout == b"42\n":
-        return None
-    lines = ended.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"{line[0]} ended with {ended.returncode}"
-
-
 def _system_folders() -> list[Path]:
     """`/bin`, `/lib` and their like: links into `/usr` nearly everywhere, folders on some distributions."""
     return [path for name in ("bin", "sbin", "lib", "lib32", "lib64") if (path := Path("/", name)).exists()]
@@ -215,7 +176,7 @@ def _build_root(root: Path, python: Interpreter) -> None:
             (root / folder.name).symlink_to(os.readlink(folder))
         else:
             (root / folder.name).mkdir()
-    _install_agent(root / _AGENT.lstrip("/"))
+    _install_agent(root / AGENT.lstrip("/"))
     if python.source is not None and python.place != str(python.source):
         # It may look for its library where it was installed, and would take a stranger from /usr instead.
         link = root / python.source.relative_to("/")
@@ -243,7 +204,7 @@ def _install_agent(folder: Path) -> None:
         shutil.copyfile(source, copy)
         py_compile.compile(
             str(copy),
-            dfile=f"{_AGENT}/inside/{source.name}",
+            dfile=f"{AGENT}/inside/{source.name}",
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from agentdistill.errors import SandboxError
@@ -74,6 +76,7 @@ class Hardening:
         except SandboxError as error:
             why_none = str(error)
         self.groups = ControlGroups(cgroup)
+        self._spare_groups: deque[Group] = deque()
         missing = self.groups.missing
         # Message queues have no process they die with, and cannot be seen from inside: there are none.
         self.rlimits = {"FSIZE": limits.file_bytes, "NOFILE": _MOST_DESCRIPTORS, "MSGQUEUE": 0}
@@ -101,11 +104,13 @@ class Hardening:
         """Name of a threat that is not stopped → what that means."""
 
     def group(self) -> Group:
-        """Control groups for one sandbox.
+        """Control groups for one sandbox, of an earlier one if there are any: the kernel takes its time to make them.
 
         Raises:
             SandboxError: the kernel refuses.
         """
+        with suppress(IndexError):
+            return self._spare_groups.pop()
         try:
             return self.groups.create(
                 memory_bytes=self._limits.memory_bytes,
@@ -114,6 +119,13 @@ class Hardening:
             )
         except OSError as error:
             raise SandboxError(f"cannot make a control group: {error}") from error
+
+    def give_back(self, group: Group) -> None:
+        """The sandbox is gone, with every process of it."""
+        if group.spare():
+            self._spare_groups.append(group)
+        else:
+            group.remove()
 
     def close(self) -> None:
         """Give everything back."""

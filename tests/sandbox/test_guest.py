@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from agentdistill.errors import SandboxError, SandboxLostError
-from agentdistill.sandbox import guest
+from agentdistill.sandbox import Sandbox, guest
+from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 from agentdistill.sandbox.guest import Guest
 from agentdistill.sandbox.inside import wire
 
@@ -145,46 +146,75 @@ def test_a_sandbox_outlives_the_thread_that_made_it(backend):
 
 
 def test_an_agent_that_is_killed_is_a_lost_sandbox_and_others_go_on(backend):
-    before = agents()
     with backend.create() as first, backend.create() as second:
-        (victim, _) = sorted(agents() - before)
-        os.kill(victim, signal.SIGKILL)
-        outcomes = []
-        for sandbox in (first, second):
-            try:
-                outcomes.append(sandbox.exec(["echo", "alive"]).output)
-            except SandboxLostError:
-                outcomes.append("lost")
-        assert sorted(outcomes) == ["alive\n", "lost"]
+        os.kill(agent_of(first), signal.SIGKILL)
+        with pytest.raises(SandboxLostError, match="its agent ended"):
+            first.exec(["echo", "alive"])
+        assert second.exec(["echo", "alive"]).output == "alive\n"
 
 
-def test_an_agent_whose_bwrap_was_killed_is_gone_with_its_sandbox(backend):
-    before = agents()
+def test_an_agent_whose_companion_was_killed_is_gone_with_its_sandbox(backend):
     with backend.create() as sandbox:
-        (agent,) = agents() - before
-        parent = Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1]
-        os.kill(int(parent), signal.SIGKILL)
+        agent = agent_of(sandbox)
+        os.kill(parent_of(agent), signal.SIGKILL)
         with suppress(SandboxLostError):
             sandbox.exec(["sleep", "1"])
+    wait_until_gone(agent)
+
+
+def test_all_agents_are_gone_with_the_process_that_forked_them_and_another_one_forks_the_next(tmp_path):
+    with BubblewrapBackend(tmp_path) as backend, backend.create() as first, backend.create() as second:
+        agents = [agent_of(first), agent_of(second)]
+        (server,) = {parent_of(parent_of(agent)) for agent in agents}
+        os.kill(server, signal.SIGKILL)
+        for agent in agents:
+            wait_until_gone(agent)
+        for sandbox in (first, second):
+            with pytest.raises(SandboxLostError):
+                sandbox.exec(["echo", "alive"])
+        for _ in range(3):  # the one that was ready is among the dead
+            with backend.create() as third:
+                assert third.exec(["echo", "alive"]).output == "alive\n"
+
+
+def test_an_agent_keeps_nothing_of_the_process_that_forked_it(backend, tmp_path):
+    with backend.create() as sandbox:
+        agent = agent_of(sandbox)
+        namespaces = {name: os.readlink(f"/proc/{agent}/ns/{name}") for name in os.listdir(f"/proc/{agent}/ns")}
+        ours = {name: os.readlink(f"/proc/self/ns/{name}") for name in namespaces}
+        assert {name for name in namespaces if namespaces[name] == ours[name]} <= {"time", "time_for_children"}
+        shown = {os.readlink(f"/proc/{agent}/fd/{number}") for number in os.listdir(f"/proc/{agent}/fd")}
+        opened = {name for name in shown if not name.startswith(("socket:", "pipe:", "anon_inode:", "/dev/null"))}
+        assert {name.rpartition("/")[2] for name in opened} == {"oom_score_adj"}
+        assert Path(f"/proc/{agent}/environ").read_bytes() == b""
+        assert os.readlink(f"/proc/{agent}/root") == os.readlink(f"/proc/{agent}/cwd") == "/"
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{agent}/status").read_text().splitlines())
+        assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapBnd"], 16)) == ("1", "2", 0)
+
+
+def agent_of(sandbox: Sandbox) -> int:
+    """Number of the first process of a sandbox."""
+    namespace = sandbox.exec(["readlink", "/proc/self/ns/pid"]).output.strip()
+    (agent,) = [int(place.name) for place in Path("/proc").glob("[0-9]*") if pids_of(place) == namespace]
+    return agent
+
+
+def pids_of(process: Path) -> str:
+    try:
+        return os.readlink(process / "ns/pid")
+    except OSError:
+        return ""
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def wait_until_gone(pid: int) -> None:
     end = time.monotonic() + 5
-    while Path(f"/proc/{agent}/cmdline").exists() and Path(f"/proc/{agent}/cmdline").read_bytes():
+    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < end, "it lives on"
         time.sleep(0.01)
-
-
-def agents() -> set[int]:
-    """The agents of this machine that we started."""
-    found = set()
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"from inside.__main__" in (place / "cmdline").read_bytes():
-                parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
-                grandparent = Path("/proc", parent, "stat").read_text().rpartition(")")[2].split()[1]
-                if grandparent == str(os.getpid()) and b"--as-pid-1" not in (place / "cmdline").read_bytes():
-                    found.add(int(place.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_ctrl_c_at_the_terminal_does_not_reach_the_sandboxes(backend, tmp_path):

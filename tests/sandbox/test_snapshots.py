@@ -50,7 +50,7 @@ def test_a_timeout_spares_those_who_lived_before(tmp_path):
 def test_a_snapshot_holds_processes_still_and_lets_them_go_on(tmp_path):
     with keeping(tmp_path) as backend, backend.create() as sandbox:
         sandbox.exec("(while :; do echo line >> log; cp log copy; done) & while [ ! -e copy ]; do :; done")
-        sandbox.exec("sleep 50 & kill -STOP $!")
+        sandbox.exec("sleep 50 & until [ $(ps -o comm= -p $!) = sleep ]; do :; done; kill -STOP $!")
         kept = sandbox.snapshot()
         size = int(sandbox.exec("sleep 0.1; wc -l < log").output)
         assert int(sandbox.exec("sleep 0.1; wc -l < log").output) > size

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from worlds import ACTS, LocalAgent
 
 from agentdistill.sandbox.inside import tree_objects as objects
+from agentdistill.sandbox.inside.folders import UNWATCHED
 from agentdistill.sandbox.shell import ShellState
 from agentdistill.sandbox.snapshots import SnapshotStore
 
-ROOMS = ["/dev/shm", tempfile.gettempdir()]
+ROOMS = [("/dev/shm", 0), (tempfile.gettempdir(), 0), ("/dev/shm", UNWATCHED), ("/dev/shm", 100_000)]
+ROOM_IDS = ["in memory", "on disk", "unwatched", "watched from some size on"]
 SHELL = ShellState()
 SOME = settings(
     max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
@@ -28,11 +30,13 @@ SOME = settings(
 FEW = settings(SOME, max_examples=20)
 
 
-@pytest.fixture(params=ROOMS, ids=["in memory", "on disk"])
-def place(request) -> Iterator[Path]:
-    if not os.access(request.param, os.W_OK):
-        pytest.skip(f"{request.param} cannot be written to")
-    folder = Path(tempfile.mkdtemp(dir=request.param, prefix="trees-"))
+@pytest.fixture(params=ROOMS, ids=ROOM_IDS)
+def place(request, monkeypatch) -> Iterator[Path]:
+    room, unwatched = request.param
+    if not os.access(room, os.W_OK):
+        pytest.skip(f"{room} cannot be written to")
+    monkeypatch.setattr(LocalAgent, "unwatched", unwatched)
+    folder = Path(tempfile.mkdtemp(dir=room, prefix="trees-"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -189,9 +193,15 @@ def grow(agent: LocalAgent) -> None:
         (folder / f"f{number}").write_text(str(number))
 
 
+WATCHED = pytest.mark.parametrize("place", [ROOMS[at] for at in (0, 1, 3)], indirect=True)
+
+
+@WATCHED
 def test_a_look_opens_only_what_changed_and_only_that_is_sent(agent, store):
     grow(agent)
     first = store.keep(agent, SHELL)
+    if agent.unwatched:
+        store.keep(agent, SHELL)  # now that it is known how large it is
     assert opened_by(lambda: store.keep(agent, SHELL), agent) == set()
     (agent.root / "d1/f6").write_text("changed")
     agent.received = 0
@@ -203,6 +213,7 @@ def test_a_look_opens_only_what_changed_and_only_that_is_sent(agent, store):
     assert opened_by(lambda: store.keep(agent, SHELL), agent) == set()
 
 
+@WATCHED
 def test_what_a_restore_wrote_is_not_read_again(place, agent, store):
     grow(agent)
     kept = store.keep(agent, SHELL)

@@ -50,12 +50,14 @@ ACTS = st.one_of(
 class LocalAgent:
     """Asks a `Workspace` of this process as a host asks the agent inside; frames and heads go through their encoding.
 
-    `asked` lists the requests, `sent` and `received` count the bytes of bodies.
+    `asked` lists the requests, `sent` and `received` count the bytes of bodies; see `Folders` for `unwatched`.
     """
+
+    unwatched = 0
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.workspace = Workspace(os.fsencode(root))
+        self.workspace = Workspace(os.fsencode(root), self.unwatched)
         self.living: list[int] = []
         self.asked: list[dict[str, Any]] = []
         self.sent = self.received = 0

@@ -44,6 +44,9 @@ _CHUNK = 1 << 18
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: SYMLINK, stat.S_IFIFO: FIFO, stat.S_IFSOCK: SOCKET}
 _MANY = 10_000
+_FILE = 4096  # what reading a file costs beside its content, in bytes of content
+UNWATCHED = 1 << 20
+"""How much of a workspace is read again at every look rather than watched."""
 
 
 class _Folder:
@@ -111,10 +114,14 @@ class Folders:
 
     Args:
         root: absolute path of the workspace.
+        unwatched: bytes of contents, and some for every file, up to which all is read again at every look. To watch
+            costs as much, once: the kernel takes its time to forget the watches.
     """
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, unwatched: int = UNWATCHED) -> None:
         self._root = root
+        self._unwatched = unwatched
+        self._large = unwatched <= 0
         self._top: _Folder | None = None
         self._sharing: set[_Folder] = set()
         """Directories that hold one of several names of a file."""
@@ -169,6 +176,21 @@ class Folders:
             self._close()
         return found
 
+    def expect(self, files: int, size: int) -> None:
+        """So many files with so many bytes come on top, by our own doing, after a look and before anybody else acts."""
+        if self._watches is None and self._outgrows(files, size):
+            top, self._top = self._top, None
+            try:
+                self._watches = Watches()
+            except OSError:
+                return
+            if top is not None:
+                self._top, self._blind = top, False
+                folders = [top]
+                for folder in folders:
+                    folders += folder.folders.values()
+                    self._watch(folder, self._full(folder.path))
+
     def remember(self, info: os.stat_result, name: bytes) -> None:
         """A file with the content of that digest has just been written, and nobody wrote to it since."""
         self._contents[info.st_ino] = info.st_ctime_ns, info.st_size, name
@@ -208,6 +230,8 @@ class Folders:
     def _reported(self) -> Reported | None:
         """What happened since the last look; `None` if nobody can tell."""
         if self._watches is None:
+            if not self._large:
+                return None
             try:
                 self._watches = Watches()
             except OSError:
@@ -215,6 +239,10 @@ class Folders:
         reported = self._watches.reported()
         blind, self._blind = self._blind, False
         return None if blind or not reported.complete else reported
+
+    def _outgrows(self, files: int, size: int) -> bool:
+        self._large = self._large or size + files * _FILE > self._unwatched
+        return self._large
 
     def _stale(self, reported: Reported | None) -> list[_Folder] | None:
         """The directories to be listed again; `None` for all."""
@@ -395,6 +423,7 @@ class Folders:
             found.structure[folder.digest] = structure
         if found.whole:
             self._contents, self._most_contents = seen, len(seen)
+            self._outgrows(len(seen), sum(size for _, size, _ in seen.values()))
         else:
             self._contents.update(seen)
         self._touched.clear()

@@ -61,6 +61,8 @@ def lower(uid: int, mapped: bool, sizes: "dict[str, list[int]]") -> None:
     held = [int(line.split()[1], 16) for line in os.read(status, 1 << 16).splitlines() if line.startswith(b"Cap")]
     os.close(status)
     os.close(itself)
+    # Forgotten by the kernel with every privilege that is given up.
+    _call("prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getresuid() != (uid, uid, uid) or os.getresgid() != (uid, uid, uid) or len(held) != 5 or any(held):
         raise OSError("the agent cannot give up its privileges")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from .folders import Folders
+from .folders import UNWATCHED, Folders
 from .removal import remove
 from .tree_objects import (
     APPEND,
@@ -55,11 +55,12 @@ class Workspace:
 
     Args:
         root: absolute path of the workspace.
+        unwatched: see `Folders`.
     """
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, unwatched: int = UNWATCHED) -> None:
         self._root = root
-        self._folders = Folders(root)
+        self._folders = Folders(root, unwatched)
         self._given: set[bytes] = set()
         self._owing = False
         """Whether we have seen something new that was not offered."""
@@ -153,7 +154,7 @@ class Workspace:
     # ---- making over -------------------------------------------------------------------------------------------------
 
     def make_over(self, request: dict[str, Any], body: Body) -> Reply:
-        """Do operations, one after the other. A `look` must follow before anything else runs.
+        """Do operations, one after the other, right after a `look`. Another must follow before anything else runs.
 
         The request has `operations`, how many bytes of its body are operations; the contents of files follow.
 
@@ -161,9 +162,11 @@ class Workspace:
             OSError: one could not be done; those before it are.
             ValueError: the request is malformed.
         """
+        operations = list(decode_operations(body.read(request["operations"])))
+        self._folders.expect(len(operations), body.left)
         mask = os.umask(0)
         try:
-            for what, path, mode, size, value in decode_operations(body.read(request["operations"])):
+            for what, path, mode, size, value in operations:
                 self._do(what, self._full(path), mode, size, value, body)
         finally:
             os.umask(mask)

@@ -98,7 +98,7 @@ def sandboxes_leave_nothing_behind(bench: Bench) -> str:
 
     for number in range(5):
         cycle(number)
-    before, began = _Residue.now(backend), time.monotonic()
+    before, began = _Residue.steady(backend), time.monotonic()
     cycles = 0
     while cycles < 20 or (cycles < CYCLES and time.monotonic() < began + CYCLES_SECONDS):
         cycle(cycles)
@@ -120,7 +120,7 @@ def backends_leave_nothing_behind(bench: Bench) -> str:
         backend.close()
 
     cycle()
-    before = _Residue.now(bench.backend)
+    before = _Residue.steady(bench.backend)
     for _ in range(5):
         cycle()
     left = _settled(lambda: _Residue.now(bench.backend).beyond(before) or _processes_with(mark))
@@ -222,6 +222,18 @@ class _Residue:
             elsewhere=len(backend.leftovers()) if isinstance(backend, _Elsewhere) else 0,
             memory=int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // GROWTH,
         )
+
+    @classmethod
+    def steady(cls, backend: SandboxBackend) -> _Residue:
+        """What there is when nothing comes or goes any more: a backend may be making the next sandbox ready."""
+        over = time.monotonic() + PATIENCE
+        found = cls.now(backend)
+        while time.monotonic() < over:
+            time.sleep(0.3)
+            before, found = found, cls.now(backend)
+            if found == before:
+                break
+        return found
 
     def beyond(self, before: _Residue) -> str:
         """What there is more of than `before`; empty if nothing."""
