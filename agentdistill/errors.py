@@ -18,6 +18,7 @@ The tree says who can mend what::
         │   ├── SandboxUnavailableError   this machine cannot isolate; says what to install
         │   ├── SandboxLostError          it is gone in the middle of an episode
         │   └── SnapshotError             a snapshot is missing, or a restore does not match its digest
+        │       └── ReplayError             what was done again did not do the same
         ├── PolicyError             a model or its server did not answer
         └── VerifierError           the grader broke; says nothing about the work it graded
             ├── MissingRewardError        it wrote no reward file
@@ -96,6 +97,10 @@ class SandboxLostError(SandboxError):
 
 class SnapshotError(SandboxError):
     """A snapshot is missing, or what was restored does not match its digest."""
+
+
+class ReplayError(SnapshotError):
+    """Commands that were run again, to come to where they had led, said something else this time."""
 
 
 class PolicyError(InfrastructureError):

@@ -18,6 +18,7 @@ from typing import cast
 from agentdistill.errors import ConfigError, UnknownNameError, UsageError, nearest
 from agentdistill.sandbox.base import Limits, SandboxBackend
 from agentdistill.sandbox.pool import Pool
+from agentdistill.sandbox.replay import ReplayingBackend
 
 GROUP = "agentdistill.sandboxes"
 READY: Mapping[str, str] = {
@@ -33,7 +34,8 @@ class BackendSpec:
     Args:
         name: ``bubblewrap``, ``docker``, the name of an entry point, or ``module:Name``.
         options: keyword arguments of the backend, but for `folder` and `limits`; and with any backend `pool`, how many
-            sandboxes to keep ready, where starting one is slow.
+            sandboxes to keep ready, where starting one is slow, and `replay`, true where it keeps no snapshots: what
+            was done is then done again (`agentdistill.sandbox.replay`).
     """
 
     name: str
@@ -51,11 +53,15 @@ class BackendSpec:
         pool = options.pop("pool", 0)
         if not isinstance(pool, int) or pool < 0:
             raise ConfigError(f"pool = {pool!r}: write how many sandboxes to keep ready")
+        replay = options.pop("replay", False)
+        if not isinstance(replay, bool):
+            raise ConfigError(f"replay = {replay!r}: write true or false")
         _check_options(self.name, found, options)
         made = found(folder=folder, limits=limits, **options)
         if not isinstance(made, SandboxBackend):
             raise UsageError(f"{self.name!r} makes a {type(made).__name__}, which is not a SandboxBackend")
-        return Pool(made, pool) if pool else made
+        made = Pool(made, pool) if pool else made
+        return ReplayingBackend(made, folder) if replay else made
 
 
 def read_options(texts: Sequence[str]) -> dict[str, object]:

@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from agents import agent_of
 
 from agentdistill.errors import SandboxError, SandboxLostError
-from agentdistill.sandbox import Sandbox, guest
+from agentdistill.sandbox import guest
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 from agentdistill.sandbox.guest import Guest
 from agentdistill.sandbox.inside import wire
@@ -190,20 +191,6 @@ def test_an_agent_keeps_nothing_of_the_process_that_forked_it(backend, tmp_path)
         assert os.readlink(f"/proc/{agent}/root") == os.readlink(f"/proc/{agent}/cwd") == "/"
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{agent}/status").read_text().splitlines())
         assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapBnd"], 16)) == ("1", "2", 0)
-
-
-def agent_of(sandbox: Sandbox) -> int:
-    """Number of the first process of a sandbox."""
-    namespace = sandbox.exec(["readlink", "/proc/self/ns/pid"]).output.strip()
-    (agent,) = [int(place.name) for place in Path("/proc").glob("[0-9]*") if pids_of(place) == namespace]
-    return agent
-
-
-def pids_of(process: Path) -> str:
-    try:
-        return os.readlink(process / "ns/pid")
-    except OSError:
-        return ""
 
 
 def parent_of(pid: int) -> int:

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from engines import LIMITS, gone, ours
+from episodes import in_eights, mounts, open_files, resident
 from images import engine_client
 
 from agentdistill.errors import SandboxLostError
@@ -113,46 +113,19 @@ def test_two_hundred_episodes_leave_nothing(image):
 
 def leaves_nothing(image, *, episodes: int) -> None:
     """Eight episodes at a time; every tenth has its container killed from outside in the middle."""
-    numbers = iter(range(episodes))
-    lock, problems = threading.Lock(), []
-
-    def work(client, backend) -> None:
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            try:
-                episode(client, backend, number)
-            except Exception as error:  # noqa: BLE001 - told below, whatever it is
-                problems.append(repr(error))
-
-    def many(client, backend) -> None:
-        threads = [threading.Thread(target=work, args=(client, backend)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    open_files, mounts = len(os.listdir("/proc/self/fd")), Path("/proc/mounts").read_text().count("\n")
+    files, mounted = open_files(), mounts()
     client = engine_client()
     before = ours(client)
     with DockerBackend(limits=LIMITS, image=image) as backend:
         with backend.create() as sandbox:
             sandbox.exec(["true"])
         memory = resident()
-        many(client, backend)
-        assert problems == []
+        assert in_eights(episodes, lambda number: episode(client, backend, number)) == []
         assert gone(client, before)
         assert resident() < memory + (30 << 20)
     client.close()
-    assert len(os.listdir("/proc/self/fd")) <= open_files
-    assert Path("/proc/mounts").read_text().count("\n") <= mounts
-
-
-def resident() -> int:
-    """Bytes of memory that we hold."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert open_files() <= files
+    assert mounts() <= mounted
 
 
 def episode(client, backend, number: int) -> None:
