@@ -36,10 +36,14 @@ class ToolCall(Record):
 
 
 class Message(Record):
-    """One message of a conversation, in the chat-completions vocabulary."""
+    """One message of a conversation, in the chat-completions vocabulary.
+
+    `reasoning` is what a model thought before it answered, where its format tells that apart from the answer.
+    """
 
     role: Role
     content: str = ""
+    reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
@@ -74,7 +78,8 @@ class Completion(Record):
     `token_ids` are the ids it sampled, the stop token included (empty where unknown), and `context_ids` the ids it was
     fed between its previous turn and this one: all of them in order are exactly what the model saw. `logprobs` are
     natural logarithms under the distribution sampled from, one per id. `finish` is `stop`, `length` (cut by the token
-    limit) or `context` (the prompt no longer fits: nothing was sampled).
+    limit) or `context` (the prompt no longer fits: nothing was sampled). `inferred` is true where the ids were not told
+    by who sampled them, but found again from the text.
     """
 
     message: Message
@@ -85,6 +90,7 @@ class Completion(Record):
     output_tokens: int = 0
     finish: Literal["stop", "length", "context"] = "stop"
     model: str = ""
+    inferred: bool = False
 
 
 class ToolOutcome(Record):
