@@ -18,6 +18,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +30,7 @@ PLACE = "/opt/agentdistill"
 """Where the folder is inside a sandbox; it works nowhere else."""
 INSIDE = Path(__file__).parent / "inside"
 
-_FORMAT = "1"
-"""Part of the key of a built folder: raise it when this module builds another one from the same Python."""
+_UNUSED_SECONDS = 30 * 86400.0
 # Tests, windows, installers and what only builds extensions: nothing that a command of an agent would miss.
 _LEFT_OUT = {
     *("test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip", "lib2to3", "distutils", "pydoc_data"),
@@ -80,7 +81,8 @@ def portable_python(cache: Path | None = None) -> Runtime:
         cache: where it is kept; without it in the user's cache folder.
 
     Raises:
-        SandboxUnavailableError: this is no Linux, or the interpreter is of a kind that cannot be taken along.
+        SandboxUnavailableError: this is no Linux, the interpreter is of a kind that cannot be taken along, or there is
+            no room for it.
     """
     if sys.platform != "linux":
         raise SandboxUnavailableError(
@@ -89,7 +91,16 @@ def portable_python(cache: Path | None = None) -> Runtime:
     cache = cache or _cache()
     made = cache / f"python-{_key()}"
     if not (made / "manifest.json").is_file():
-        _build(made)
+        try:
+            _build(made)
+        except OSError as error:
+            raise SandboxUnavailableError(
+                f"a Python for containers cannot be built in {cache}: {error.strerror}; "
+                "set XDG_CACHE_HOME to a folder that can be written to"
+            ) from error
+        _remove_unused(cache)
+    with suppress(OSError):  # somebody else's
+        os.utime(made / "manifest.json")  # in use
     manifest = json.loads((made / "manifest.json").read_text())
     return Runtime(made / "tree", manifest["digest"], manifest["python"], platform.machine())
 
@@ -108,11 +119,21 @@ def _interpreter() -> Path:
 def _key() -> str:
     """What a built folder depends on, as far as one can tell quickly."""
     program = _interpreter()
-    about = [_FORMAT, sys.version, str(program)]
-    for path in (program, Path(sysconfig.get_path("stdlib")) / "os.py", Path(__file__), Path(elf.__file__)):
+    about = [sys.version, str(program)]
+    for path in (program, Path(sysconfig.get_path("stdlib")) / "os.py"):
         status = path.stat()
         about += [str(status.st_size), str(status.st_mtime_ns)]
-    return hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
+    ours = (Path(path).read_bytes() for path in (__file__, elf.__file__))
+    return hashlib.sha256("\0".join(about).encode() + b"".join(ours)).hexdigest()[:16]
+
+
+def _remove_unused(cache: Path) -> None:
+    """Remove what nobody has used for long: the folders of Pythons that are gone, and of what was never finished."""
+    for folder in (*cache.glob("python-*"), *cache.glob("building-*")):
+        manifest = folder / "manifest.json"
+        with suppress(OSError):  # somebody else removes it
+            if time.time() - (manifest if manifest.exists() else folder).stat().st_mtime > _UNUSED_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _build(made: Path) -> None:

