@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
+from typing import IO
 
 from agentdistill.errors import SandboxError
 from agentdistill.sandbox.base import Exceeded
@@ -135,25 +136,30 @@ class Bubble:
                 )
             finally:
                 os.close(info_end)
-            try:
-                # Meanwhile; it takes the kernel as long.
-                if self._group is not None:
-                    self._group.admit(forked.number)
-                about = told.read()
-                assert builder.stdin is not None
-                assert builder.stdout is not None
-                with suppress(BrokenPipeError):
-                    builder.stdin.write(b"x")
-                if not select.select([builder.stdout], [], [], _START)[0]:
-                    raise SandboxError("bwrap does not come to an end")
-                if not builder.stdout.read(1):
-                    raise SandboxError(f"bwrap ended with {builder.wait(_START)}")
-                forked.step_in(json.loads(about)["child-pid"])
-            except BaseException:
-                builder.kill()
-                raise
-            finally:
-                builder.communicate()
+            # On every way out: without its input, what was built ends, and bwrap with it.
+            with builder:
+                try:
+                    # Meanwhile; it takes the kernel as long.
+                    if self._group is not None:
+                        self._group.admit(forked.number)
+                    self._step_in(forked, builder, told)
+                except BaseException:
+                    forked.kill()  # and with it whatever is in its PID namespace
+                    builder.kill()
+                    raise
+
+    def _step_in(self, forked: Forked, builder: subprocess.Popen[bytes], told: IO[bytes]) -> None:
+        assert builder.stdin is not None
+        assert builder.stdout is not None
+        with suppress(BrokenPipeError):
+            builder.stdin.write(b"x")
+        ready = select.poll()  # not select(), which knows the first 1,024 descriptors only
+        ready.register(builder.stdout, select.POLLIN)
+        if not ready.poll(_START * 1000):
+            raise SandboxError("bwrap does not come to an end")
+        if not builder.stdout.read(1):
+            raise SandboxError(f"bwrap ended with {builder.wait(_START)}")
+        forked.step_in(json.loads(told.read())["child-pid"])
 
 
 def _last_line(errors: int) -> str:

@@ -27,19 +27,16 @@ class Forked:
     """An agent that is forked, and waits for the namespaces it is to live in.
 
     Args:
-        number: of the agent, in our own PID namespace; nobody else has it before `release`.
+        number: of the agent, in our own PID namespace; nobody else has it before `release`, nor while it lives.
         companion: descriptor of the process beside it, which ends when the agent and everything it started is gone.
-        agent: descriptor of the agent.
         pids: descriptor of the PID namespace it is the first process of.
         users: descriptor of the user namespace that one belongs to.
         control: the line to both.
     """
 
-    def __init__(
-        self, number: int, companion: int, agent: int, pids: int, users: int, *, control: socket.socket
-    ) -> None:
+    def __init__(self, number: int, companion: int, pids: int, users: int, *, control: socket.socket) -> None:
         self.number, self.pids, self.users = number, pids, users
-        self._companion, self._agent, self._control = companion, agent, control
+        self._companion, self._control = companion, control
 
     def step_in(self, process: int) -> None:
         """Have the agent live in the namespaces of a process, but for those of users and PIDs.
@@ -68,8 +65,9 @@ class Forked:
 
     def kill(self) -> None:
         """Kill the agent, and with it all that it started."""
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._agent, signal.SIGKILL)
+        if not self.wait(0):
+            with suppress(ProcessLookupError):
+                os.kill(self.number, signal.SIGKILL)
 
     def wait(self, seconds: float) -> bool:
         """Whether everything is gone after `seconds` at most. To be called after `release`, or it waits in vain."""
@@ -81,7 +79,6 @@ class Forked:
         """Free the rest. Called once."""
         self.release()
         os.close(self._companion)
-        os.close(self._agent)
 
 
 class ForkServer:
@@ -116,8 +113,10 @@ class ForkServer:
                 descriptors = [connection, errors, theirs.fileno(), *([] if users is None else [users])]
                 self._ask(descriptors)
             control.settimeout(_PATIENCE)
-            number, made, _, _ = socket.recv_fds(control, _CHUNK, 4)
-            if len(made) != 4:
+            number, made, _, _ = socket.recv_fds(control, _CHUNK, 3)
+            if len(made) != 3:
+                for each in made:
+                    os.close(each)
                 raise SandboxError("no agent was forked")
             return Forked(int(number), *made, control=control)
         except OSError as error:

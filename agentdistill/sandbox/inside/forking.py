@@ -55,8 +55,8 @@ def serve() -> None:
 def _accompany(parent: int, connection: int, errors: int, control: int, users: int = -1) -> None:
     """Make a PID namespace with an agent in it, tell the host, and wait until it is gone.
 
-    Told are the agent's process number, and descriptors: of this process, of the agent, of the namespace, and of the
-    user namespace it belongs to.
+    Told are the agent's process number, and descriptors: of this process, of the namespace, and of the user namespace
+    it belongs to.
 
     Args:
         parent: number of the process that forks.
@@ -84,18 +84,18 @@ def _accompany(parent: int, connection: int, errors: int, control: int, users: i
     if child == 0:
         os.close(tell)
         _guarded(_step_in, told, connection, line)
-    made = [os.pidfd_open(os.getpid()), os.pidfd_open(child)]
+    made = [os.pidfd_open(os.getpid())]
     made += [os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ("pid_for_children", "user")]
     packed = b"".join(each.to_bytes(4, sys.byteorder) for each in made)
     line.sendmsg([b"%d" % child], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
     os.close(connection)
     changes = select.poll()
-    changes.register(made[1], select.POLLIN)
+    changes.register(alive := os.pidfd_open(child), select.POLLIN)
     changes.register(control, 0)
     if all(number != control for number, _ in changes.poll()):
         line.shutdown(_socket.SHUT_WR)  # the host may wait for it
         # Its number is not free before the host is done with it.
-        changes.unregister(made[1])
+        changes.unregister(alive)
         changes.poll()
     os.waitpid(child, 0)
 

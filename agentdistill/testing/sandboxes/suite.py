@@ -70,7 +70,8 @@ def choose(checks: dict[str, CheckFunction], only: Sequence[str]) -> dict[str, C
     known = [*subjects, *dict.fromkeys(subjects.values())]
     for wanted in only:
         if wanted not in known:
-            raise UnknownNameError(f"there is no sandbox check {wanted!r}.{nearest(wanted, known)}")
+            hint = nearest(wanted, known) or f" Subjects: {', '.join(dict.fromkeys(subjects.values()))}"
+            raise UnknownNameError(f"there is no sandbox check {wanted!r}.{hint}")
     return {name: check for name, check in checks.items() if not only or name in only or subjects[name] in only}
 
 
