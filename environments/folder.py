@@ -166,7 +166,7 @@ class Folder(ToolEnvironment):
             if tests is not None:
                 return run_tests(fresh, tests).verdict()
             files = {name: file.content for name, file in self.harbor.tests.items()}
-            result = fresh.exec(["bash", "/run/files/test.sh"], files=files)
+            result = fresh.exec(["bash", "/run/files/test.sh"], files=files, timeout=_patience(self.harbor))
         if result.exit_code in _NOT_RUNNABLE:
             raise VerifierError(f"tests/test.sh could not be run: {result.output.strip()[-200:]}")
         passed = result.exit_code == 0 and not result.timed_out
@@ -188,6 +188,13 @@ class Folder(ToolEnvironment):
             arguments={} if command is None else {"command": command},
         )
         return Message(role="assistant", tool_calls=(call,))
+
+
+def _patience(harbor: HarborTask) -> float | None:
+    """Seconds that the task gives its verifier, if it says so; a sandbox may give less."""
+    table = harbor.config.get("verifier")
+    seconds = table.get("timeout_sec") if isinstance(table, dict) else None
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
 
 def _own_files(harbor: HarborTask) -> dict[str, SandboxFile]:

@@ -155,7 +155,10 @@ def test_a_trick_instead_of_the_work_scores_nothing(folder: Folder, trick: str) 
 def as_a_script(tmp_path: Path, test: str, backend: BubblewrapBackend) -> Folder:
     """The same task, judged by the exit code of a script."""
     shutil.copytree(RENAME, tmp_path / "task")
-    (tmp_path / "task" / "task.toml").write_text((RENAME / "task.toml").read_text().replace(VERIFIER, ""))
+    settings = (
+        (RENAME / "task.toml").read_text().replace(VERIFIER, "").replace("timeout_sec = 20.0", "timeout_sec = 3.0")
+    )
+    (tmp_path / "task" / "task.toml").write_text(settings)
     (tmp_path / "task" / "tests" / "test.sh").write_text(test)
     env = Folder(tasks=tmp_path, sandboxes=backend)
     env.reset(seed=0)
@@ -209,9 +212,15 @@ def test_a_table_for_the_verifier_that_says_nonsense_is_refused_at_the_start(
     assert "\n" not in str(caught.value)
 
 
-def test_work_that_never_ends_has_failed_and_is_no_accident(folder: Folder) -> None:
-    bash(folder, "echo 'while True: pass' > stock/__init__.py")
-    assert not submit(folder).passed
+def test_work_that_never_ends_has_failed_and_is_no_accident(tmp_path: Path, backend: BubblewrapBackend) -> None:
+    shutil.copytree(RENAME, tmp_path / "task")
+    settings = (RENAME / "task.toml").read_text()
+    (tmp_path / "task" / "task.toml").write_text(settings.replace(VERIFIER, f"{VERIFIER}seconds = 1\n"))
+    env = Folder(tasks=tmp_path, sandboxes=backend)
+    env.reset(seed=0)
+    bash(env, "echo 'while True: pass' > stock/__init__.py")
+    assert not submit(env).passed
+    env.close()
 
 
 def test_the_shell_is_the_same_from_command_to_command_and_after_a_restore(folder: Folder) -> None:
