@@ -47,8 +47,16 @@ class Bubble:
         self._group: Group | None = None
         self._met = Met()
         self._forked: Forked | None = None
-        self._socket, theirs = socket.socketpair()
-        errors, errors_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._socket, theirs = socket.socketpair()
+        except OSError as error:
+            raise SandboxError(f"cannot start a sandbox: {error}") from error
+        try:
+            errors, errors_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            self._socket.close()
+            theirs.close()
+            raise SandboxError(f"cannot start a sandbox: {error}") from error
         try:
             with theirs:
                 if hardening.users is not None:
@@ -62,7 +70,8 @@ class Bubble:
         except BaseException as error:
             self.close()
             if isinstance(error, SandboxError | OSError):
-                raise SandboxError(f"cannot start a sandbox: {_last_line(errors) or error}") from error
+                said = _last_line(errors) if isinstance(error, SandboxError) else ""
+                raise SandboxError(f"cannot start a sandbox: {said or error}") from error
             raise
         finally:
             os.close(errors)
@@ -159,7 +168,10 @@ class Bubble:
             raise SandboxError("bwrap does not come to an end")
         if not builder.stdout.read(1):
             raise SandboxError(f"bwrap ended with {builder.wait(_START)}")
-        forked.step_in(json.loads(told.read())["child-pid"])
+        about = b""
+        while b"}" not in about and (more := os.read(told.fileno(), _CHUNK)):  # a fork of this process may have its end
+            about += more
+        forked.step_in(json.loads(about)["child-pid"])
 
 
 def _last_line(errors: int) -> str:

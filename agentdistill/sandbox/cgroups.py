@@ -67,8 +67,9 @@ class _Owned:
 class Group:
     """The control groups of one sandbox, one in each hierarchy. Made by `ControlGroups.create`."""
 
-    def __init__(self, paths: Mapping[Path, _Owned]) -> None:
+    def __init__(self, paths: Mapping[Path, _Owned], memory_bytes: int) -> None:
         self._paths = paths
+        self._little = min(_LITTLE, memory_bytes // 64)
         self._memory: Path | None = None
         self._pids: Path | None = None
         for path, owned in paths.items():
@@ -95,13 +96,15 @@ class Group:
 
     def spare(self) -> bool:
         """Whether it may hold another sandbox: nobody is in it, and hardly any memory is counted for it."""
-        if any(_words(path / "cgroup.procs") for path in self._paths):
+        try:
+            if any((path / "cgroup.procs").read_text() for path in self._paths):
+                return False
+            for path, owned in self._paths.items():
+                if "memory" in owned.controllers:
+                    used = path / ("memory.current" if owned.version == 2 else "memory.usage_in_bytes")
+                    return int(used.read_text()) <= self._little
+        except OSError:  # somebody has removed it
             return False
-        for path, owned in self._paths.items():
-            if "memory" in owned.controllers:
-                used = path / ("memory.current" if owned.version == 2 else "memory.usage_in_bytes")
-                with suppress(OSError, ValueError):
-                    return int(used.read_text()) <= _LITTLE
         return True
 
     def remove(self) -> None:
@@ -151,9 +154,9 @@ class ControlGroups:
         Raises:
             OSError: the kernel refuses.
         """
-        name = f"{next(self._numbers)}"
+        name = f"{os.getpid()}-{next(self._numbers)}"  # a fork of this process has the same numbers
         paths = {owned.path / name: owned for owned in self._owned}
-        group = Group(paths)
+        group = Group(paths, memory_bytes)
         try:
             for path, owned in paths.items():
                 path.mkdir()

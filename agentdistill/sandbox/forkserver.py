@@ -51,14 +51,18 @@ class Forked:
         built = os.pidfd_open(process)
         try:
             socket.send_fds(self._control, [b"x"], [built])
+            if not self._control.recv(1):
+                raise SandboxError("the agent cannot enter what was built")
         finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(built, signal.SIGKILL)
             os.close(built)
-        if not self._control.recv(1):
-            raise SandboxError("the agent cannot enter what was built")
 
     def release(self) -> None:
         """Free what only the start needs. May be called twice."""
         if self._control.fileno() >= 0:
+            with suppress(OSError):  # also where a fork of this process has it
+                self._control.shutdown(socket.SHUT_RDWR)
             self._control.close()
             os.close(self.pids)
             os.close(self.users)
@@ -140,7 +144,7 @@ class ForkServer:
                 try:
                     socket.send_fds(self._requests, [b"x"], descriptors)
                     return
-                except OSError:
+                except ConnectionError:  # it is dead
                     self._end()
                     if last:
                         raise

@@ -8,13 +8,14 @@ is not seen where it does not show in its output or exit code.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from agentdistill.errors import ReplayError, SnapshotError
+from agentdistill.errors import ReplayError, SandboxLostError, SnapshotError
 from agentdistill.sandbox.base import (
     Capabilities,
     ExecResult,
@@ -29,6 +30,7 @@ from agentdistill.sandbox.inside import wire
 from agentdistill.sandbox.objects import Objects, ObjectStore
 
 FILE = "replays.sqlite"
+_Result = TypeVar("_Result")
 _NOTHING = sha256(b"").digest()
 """What comes before the first act."""
 _GAP = "a snapshot is what was done: restoring it does all of that again, and takes as long"
@@ -105,7 +107,9 @@ class ReplayingSandbox:
         self._store = store
         self._sandbox: Sandbox = backend.create()
         self._last = _NOTHING
-        self._unkept: dict[bytes, bytes] = {}
+        self._done: dict[bytes, bytes] = {}
+        """All that led here: what was kept once may have been dropped since."""
+        self._astray = ""
 
     @property
     def python(self) -> str:
@@ -128,10 +132,10 @@ class ReplayingSandbox:
         act = {
             "do": "exec",
             "command": _storable(command) if isinstance(command, str) else [_storable(part) for part in command],
-            "microseconds": -1 if timeout is None else int(timeout * 1e6),
+            "microseconds": -1 if timeout is None or timeout == inf else int(max(0.0, timeout) * 1e6),
             "files": [[name, bytes(content)] for name, content in (files or {}).items()],
         }
-        ended = _exec(self._sandbox, act)
+        ended = self._attempt(lambda: _exec(self._sandbox, act))
         self._write_down(act, _seen(ended))
         return ended
 
@@ -165,12 +169,18 @@ class ReplayingSandbox:
         return self._sandbox.processes()
 
     def snapshot(self, owner: str = "") -> SnapshotId:
-        """See `Sandbox.snapshot`. Costs what was written since the last one."""
+        """See `Sandbox.snapshot`.
+
+        Raises:
+            SandboxLostError: the sandbox is not where what is written down leads: it is closed, or something failed.
+        """
+        if self._astray:
+            raise SandboxLostError(self._astray)
         name = self._last.hex()
         with self._store.writing() as objects:
-            objects.put(self._unkept)
+            there = objects.sizes(self._done)
+            objects.put({digest: act for digest, act in self._done.items() if digest not in there})
             objects.put_world(name, self._last, owner)
-        self._unkept = {}
         return name
 
     def restore(self, snapshot: SnapshotId) -> None:
@@ -185,17 +195,17 @@ class ReplayingSandbox:
             if last is None:
                 raise SnapshotError(f"snapshot {snapshot[:12]} is not kept any more")
             acts = list(_acts(objects, last))
-        self._sandbox.close()
+        self.close()
         self._sandbox = self._backend.create()
-        self._last, self._unkept = _NOTHING, {}
-        for number, act in enumerate(reversed(acts), 1):
+        for number, act in enumerate(map(wire.loads, reversed(acts)), 1):
             now, before = _again(self._sandbox, act), act["seen"]
             if now != before:
                 raise ReplayError(f"act {number} of {len(acts)} ({_shown(act)}): {_difference(before, now)}")
-        self._last = last
+        self._last, self._done, self._astray = last, {sha256(act).digest(): act for act in acts}, ""
 
     def close(self) -> None:
         """See `Sandbox.close`."""
+        self._astray = "the sandbox is closed, or was not restored to its end"
         self._sandbox.close()
 
     def __enter__(self) -> Self:
@@ -213,16 +223,26 @@ class ReplayingSandbox:
             error = FileNotFoundError if act["do"] == "remove" else PermissionError
             raise error(f"{_shown(act)}: not a file name") from None
         try:
-            _perform(self._sandbox, act)
+            self._attempt(lambda: _perform(self._sandbox, act))
         except (FileNotFoundError, PermissionError) as error:
             self._write_down(act, [type(error).__name__])
             raise
         self._write_down(act, [])
 
+    def _attempt(self, act: Callable[[], _Result]) -> _Result:
+        """Do something; if it fails as it should not, nobody knows what it has done."""
+        try:
+            return act()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except BaseException as error:
+            self._astray = f"what was done last failed in the middle: {error}"
+            raise
+
     def _write_down(self, act: dict[str, Any], seen: list[object]) -> None:
         written = wire.dumps({**act, "seen": seen, "before": self._last})
         self._last = sha256(written).digest()
-        self._unkept[self._last] = written
+        self._done[self._last] = written
 
 
 def _storable(text: str) -> str:
@@ -233,15 +253,14 @@ def _storable(text: str) -> str:
         return text.encode(errors="replace").decode()
 
 
-def _acts(objects: Objects, last: bytes) -> Iterator[dict[str, Any]]:
-    """What was done, the last act first."""
+def _acts(objects: Objects, last: bytes) -> Iterator[bytes]:
+    """What was done, as it is written down, the last act first."""
     while last != _NOTHING:
         written = objects.get(last)
         if written is None or sha256(written).digest() != last:
             raise SnapshotError(f"what was done before {last.hex()[:12]} is lost")
-        act = wire.loads(written)
-        yield act
-        last = act["before"]
+        yield written
+        last = wire.loads(written)["before"]
 
 
 def _reach(objects: Objects, records: Iterable[bytes], needed: dict[bytes, bool]) -> None:

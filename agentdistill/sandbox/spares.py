@@ -34,19 +34,15 @@ class Spares:
         """
         if os.getpid() != self._owner:  # forked from it: the next one is its, and who makes it is not here
             return self._make()
-        following: Future[Bubble] = Future()
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox backend is closed")
-            ready, self._next = self._next, following
-        threading.Thread(target=self._fulfil, args=(following,), name="sandbox-spare", daemon=True).start()
-        if ready is not None:
-            with suppress(SandboxError):  # there may be room for one by now
-                bubble = ready.result()
-                if bubble.lives:
-                    return bubble
-                bubble.close()
-        return self._make()
+            ready, self._next = self._next, None
+        bubble = self._made(ready) if ready is not None else None
+        if bubble is None:
+            bubble = self._make()
+        self._make_next()
+        return bubble
 
     def close(self) -> None:
         """Close the one that nobody took. May be called twice."""
@@ -57,8 +53,37 @@ class Spares:
             with suppress(Exception):  # nobody asked for it
                 left.result().close()
 
+    def _made(self, ready: Future[Bubble]) -> Bubble | None:
+        try:
+            bubble = ready.result()
+        except Exception:  # noqa: BLE001 - who asks now may have better luck, and is told if not
+            return None
+        except BaseException:  # a Ctrl-C while it is made
+            ready.add_done_callback(_close)
+            raise
+        if bubble.lives:
+            return bubble
+        bubble.close()
+        return None
+
+    def _make_next(self) -> None:
+        following: Future[Bubble] = Future()
+        with self._lock:
+            if self._closed or self._next is not None:
+                return
+            self._next = following
+        try:
+            threading.Thread(target=self._fulfil, args=(following,), name="sandbox-spare", daemon=True).start()
+        except RuntimeError as error:  # no more threads: without one ahead, then
+            following.set_exception(error)
+
     def _fulfil(self, future: Future[Bubble]) -> None:
         try:
             future.set_result(self._make())
         except BaseException as error:  # noqa: BLE001 - told to who takes it
             future.set_exception(error)
+
+
+def _close(made: Future[Bubble]) -> None:
+    if made.exception() is None:
+        made.result().close()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from naked import NakedBackend
 
-from agentdistill.errors import ConfigError, ReplayError, SnapshotError
+from agentdistill.errors import ConfigError, ReplayError, SandboxLostError, SnapshotError
 from agentdistill.records import ToolCall
 from agentdistill.sandbox import Sandbox, SandboxFile
 from agentdistill.sandbox.base import SandboxBackend
@@ -171,3 +171,29 @@ def test_an_environment_goes_back_by_replay_and_goes_on_as_it_did(backend, tmp_p
         assert isinstance(seen[0][0].tool_calls[0], ToolCall)
         env.close()
     assert threading.active_count() < 20
+
+
+def test_what_was_dropped_meanwhile_is_written_down_again(replaying):
+    sandbox = replaying.create()
+    sandbox.write_file("a", b"1")
+    first = sandbox.snapshot()
+    fork = replaying.create(first)
+    replaying.drop([first])
+    replaying._store.collect()
+    for number, each in enumerate((sandbox, fork)):
+        each.write_file("b", str(number).encode())
+        assert contents(replaying.create(each.snapshot())) == {"a": b"1", "b": str(number).encode()}
+
+
+def test_no_snapshot_is_taken_of_a_world_that_is_not_what_is_written_down(replaying, tmp_path):
+    sandbox = replaying.create()
+    sandbox.exec(f"echo x >> {tmp_path}/outside; wc -l < {tmp_path}/outside")
+    kept = sandbox.snapshot()
+    with pytest.raises(ReplayError):
+        sandbox.restore(kept)
+    with pytest.raises(SandboxLostError):
+        sandbox.snapshot()
+    other = replaying.create()
+    other.close()
+    with pytest.raises(SandboxLostError):
+        other.snapshot()

@@ -46,8 +46,13 @@ def serve() -> None:
         asked, descriptors = _receive(requests)
         if not asked:
             os._exit(0)
-        if os.fork() == 0:
-            _guarded(_accompany, ourselves, *descriptors)
+        try:
+            child = os.fork()
+        except OSError as error:  # nobody but who asked has to do without
+            os.write(descriptors[1], f"cannot fork: {error}\n".encode())
+        else:
+            if child == 0:
+                _guarded(_accompany, ourselves, *descriptors)
         for each in descriptors:
             os.close(each)
 
@@ -159,4 +164,4 @@ def _receive(line: "_socket.socket") -> "tuple[bytes, list[int]]":
 
 def _system(name: str, *arguments: int) -> None:
     if call_function(dlsym(dlopen(None, 2), name), arguments) != 0:  # type: ignore[arg-type]
-        raise OSError(f"{name} fails: user namespaces are forbidden, or what belongs to them")
+        raise OSError(f"{name} is refused: user namespaces are forbidden, or the kernel is older than 5.8")
