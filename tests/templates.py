@@ -14,7 +14,7 @@ from agentdistill.records import Message, ToolCall, ToolSpec
 
 SPELT = re.compile(
     r'<\|[\w".\-/]+\|?>|<[\w"]+\|>|<｜[^｜<>]+｜>|\[(?:/?INST|TOOL_CALLS|ARGS|CALL_ID|/?TOOL_RESULTS|/?AVAILABLE_TOOLS)\]|'
-    r"</?(?:think|tool_call|tool_response|arg_key|arg_value|start_of_turn|end_of_turn|end_of_utterance)>"
+    r"</?(?:s|think|tool_call|tool_response|arg_key|arg_value|start_of_turn|end_of_turn|end_of_utterance)>"
 )
 TEXTS = [
     "The tests of the package fail: assertEqual(add(1, 2), 4). Let me look at the module and mend it.",

@@ -95,7 +95,10 @@ def _tagged_call(name: str, body: str, pattern: re.Pattern[str], schemas: Schema
         return problem_of(error)
 
 
-_DEEPSEEK = re.compile(r"(?:\w+<｜tool▁sep｜>(?P<old>[^\n]+)\n```json\n(?P<fenced>.*)\n```|(?P<new>.+?)<｜tool▁sep｜>(?P<bare>.*))\s*", re.DOTALL)
+_DEEPSEEK = re.compile(
+    r"(?:\w+<｜tool▁sep｜>(?P<old>[^\n]+)\n```json\n(?P<fenced>.*)\n```|(?P<new>.+?)<｜tool▁sep｜>(?P<bare>.*))\s*",
+    re.DOTALL,
+)
 
 
 def _deepseek_body(body: str, schemas: Schemas) -> list[Call]:
@@ -282,9 +285,7 @@ FORMATS: dict[str, Format] = {
     "gemma": _framed("<|tool_call>", "<tool_call|>", _gemma_body),
     "recipients": _recipients,
     "invoke tags": _framed("<function_calls>", "</function_calls>", _invoke_body),
-    "kimi": _framed(
-        "<|tool_call_begin|>", "<|tool_call_end|>", _kimi_body, r"<\|tool_calls_section_(?:begin|end)\|>"
-    ),
+    "kimi": _framed("<|tool_call_begin|>", "<|tool_call_end|>", _kimi_body, r"<\|tool_calls_section_(?:begin|end)\|>"),
     "action": _framed("<|START_ACTION|>", "<|END_ACTION|>", _json_body),
     "phi": _framed("<|tool_call|>", "<|/tool_call|>", _json_body),
 }

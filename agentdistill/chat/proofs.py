@@ -62,6 +62,7 @@ class Form:
         blocks: whether contents are lists of blocks.
         system: whether it shows a system message.
         reasoning_key: the key under which it reads a turn's reasoning; empty where it shows none.
+        words_beside_calls: whether it shows the words of a turn with calls; else the model cannot say any there.
         crowded: whether it refuses a turn with words, reasoning and calls at once.
         calls: how it takes tool calls; `None` where it cannot carry them, and `calls_problem` says why.
         parallel: whether it can carry several calls in one turn.
@@ -70,6 +71,7 @@ class Form:
         thought: what opens and closes a turn's reasoning; `None` where there is none.
         prefill: what the prompt has already written of a turn.
         unseen: what the prompt opens a thought with, and what closes it, where the template shows no thought in turns.
+        header: what the prompt begins a turn with, the prefill included.
         frame: what stands before and behind the words of a turn without reasoning.
         prompt: the prompt of a small conversation.
     """
@@ -77,6 +79,7 @@ class Form:
     blocks: bool
     system: bool
     reasoning_key: str
+    words_beside_calls: bool
     crowded: bool
     calls: CallForm | None
     calls_problem: str
@@ -86,8 +89,13 @@ class Form:
     thought: tuple[str, str] | None
     prefill: str
     unseen: tuple[str, str] | None
+    header: str
     frame: tuple[str, str]
     prompt: str
+
+    def prefilled(self, prompt: str) -> str:
+        """What of a turn's thought a prompt has already written."""
+        return _prefill(prompt, self.thought, self.unseen)
 
 
 def prove(render: Render, tokens: re.Pattern[str]) -> Form:
@@ -111,7 +119,9 @@ def cut(body: str, stop: Stop) -> str:
     """
     turn = body + stop.token if stop.implicit else body[: body.rfind(stop.token) + len(stop.token)]
     if not turn.endswith(stop.token) or turn.count(stop.token) != 1:
-        raise TemplateError(f"the chat template does not end an assistant turn with the stop token {stop.token!r}, once")
+        raise TemplateError(
+            f"the chat template does not end an assistant turn with the stop token {stop.token!r}, once"
+        )
     return turn
 
 
@@ -131,11 +141,14 @@ class _Proof:
             raise TemplateError("the chat template does not show what an assistant says")
         stop = next(iter(self._stops(prompt, said, followed, ANSWER)), None)
         if stop is None:
-            raise TemplateError("the chat template ends an assistant turn with no token of its own; it cannot be masked")
+            raise TemplateError(
+                "the chat template ends an assistant turn with no token of its own; it cannot be masked"
+            )
         calls, problem, parallel, call_stop = self._calls(user)
         key, shown = self._reasoning(user, calls)
         unseen = self._unseen(prompt, said, user)
         thought = _tags(shown) if shown else (unseen[0].strip(), unseen[1].strip()) if unseen else None
+        opened = self._try([user], [], False) or prompt
         frame = ("", "")
         if said.startswith(prompt):
             head, _, foot = cut(said[len(prompt) :], stop).removesuffix(stop.token).partition(ANSWER)
@@ -144,6 +157,7 @@ class _Proof:
             blocks=self.blocks,
             system=SYSTEM in (self._try([self._say("system", SYSTEM), user], [], True) or ""),
             reasoning_key=key,
+            words_beside_calls=calls is None or ANSWER in (self._beside(user, calls) or ""),
             crowded=bool(key) and calls is not None and self._crowded(user, calls, key),
             calls=calls,
             calls_problem=problem,
@@ -153,6 +167,7 @@ class _Proof:
             thought=thought,
             prefill=_prefill(prompt, thought, unseen),
             unseen=unseen,
+            header=prompt[len(opened) :] if prompt.startswith(opened) else "",
             frame=frame,
             prompt=prompt,
         )
@@ -258,15 +273,18 @@ class _Proof:
         return "", ""
 
     def _crowded(self, user: Plain, calls: CallForm, key: str) -> bool:
-        turn = self._calling(calls, (FIRST,), **{key: THOUGHT})[0]
-        words = self._say("assistant", ANSWER)["content"]
-        return self._try([user, {**turn, "content": words}], [PROBE_TOOL], False) is None
+        return self._beside(user, calls, **{key: THOUGHT}) is None
+
+    def _beside(self, user: Plain, calls: CallForm, **more: Any) -> str | None:
+        """A turn with words and a call."""
+        turn = {**self._calling(calls, (FIRST,), **more)[0], "content": self._say("assistant", ANSWER)["content"]}
+        return self._try([user, turn], [PROBE_TOOL], False)
 
     def _unseen(self, prompt: str, said: str, user: Plain) -> tuple[str, str] | None:
         """Where the prompt opens a thought that no turn shows (DeepSeek-R1): how it is opened and closed.
 
         Proof: a turn that spells the thought as the model would, behind what the prompt has written, is rendered as
-        the same turn without it.
+        the same turn without it (but for white space).
         """
         opened = prompt[len(os.path.commonprefix([prompt, said])) :]
         tag = re.fullmatch(r"<(\w+)>\s*", opened)
@@ -274,7 +292,7 @@ class _Proof:
             return None
         closing = f"\n</{tag.group(1)}>\n\n"
         spelt = self._try([user, self._say("assistant", f"{opened}{THOUGHT}{closing}{ANSWER}")], [], False)
-        return (opened, closing) if spelt == said else None
+        return (opened, closing) if re.sub(f"\\s+(?={ANSWER})", "", spelt or "") == said else None
 
 
 def _tags(shown: str) -> tuple[str, str] | None:
@@ -288,7 +306,7 @@ def _tags(shown: str) -> tuple[str, str] | None:
 def _prefill(prompt: str, thought: tuple[str, str] | None, unseen: tuple[str, str] | None) -> str:
     """What of a thought the prompt has already written."""
     if unseen:
-        return unseen[0]
+        return unseen[0] if prompt.endswith(unseen[0]) else ""
     if thought is None:
         return ""
     found = re.search(f"{re.escape(thought[0])}\\s*(?:{re.escape(thought[1])}\\s*)?$", prompt)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from agentdistill.chat.formats import FORMATS, NO_CALLS, Format, Said
-from agentdistill.chat.proofs import FIRST, MORE, NAME, PROBE_TOOL, RESULT, SECOND
+from agentdistill.chat.proofs import FIRST, MORE, NAME, PROBE_TOOL, SECOND
 from agentdistill.chat.templates import Template
 from agentdistill.chat.values import Call, call_of, problem_of, schemas_of, storable
 from agentdistill.errors import TemplateError
@@ -43,7 +43,11 @@ class Reader:
         if self.form.calls is None:
             self._own_template = False
             return
-        turns = self._probes()
+        try:
+            turns = self._probes()
+        except TemplateError:  # then no turn with calls is ever rendered, and none is read
+            self._own_template = False
+            return
         own = self._own_template
         self._own_template = False
         for self.format, self._find in FORMATS.items():
@@ -63,15 +67,17 @@ class Reader:
                 "give the tokenizer a `response_template`"
             )
 
-    def read(self, text: str, turn: int, tools: Sequence[ToolSpec] = ()) -> Message:
+    def read(self, text: str, turn: int, tools: Sequence[ToolSpec] = (), prefill: str | None = None) -> Message:
         """What was said, as the `turn`-th assistant message (0-based) of a conversation; nothing is raised.
 
         Args:
             text: what the model wrote behind the prompt, without the stop token.
             turn: names the calls ``call_<turn>_<index>``.
             tools: their schemas tell numbers from text where a form of calls does not.
+            prefill: what the prompt had already written of the turn; by default what it writes after a question.
         """
-        said = self._read(self.form.prefill + text, tools)
+        prefill = self.form.prefill if prefill is None else prefill
+        said = self._read(prefill + text.removeprefix(self.form.header.removesuffix(self.form.prefill)), tools)
         calls = said.calls
         if len(calls) > 1 and not self.form.parallel and self.form.calls is not None:
             calls = (Call(problem="this model can make one call in a turn"),)
@@ -132,11 +138,9 @@ class Reader:
         user = Message(role="user", content=MORE)
         arguments = [{"place": f'{FIRST} "ü" 東', "n": 3}, {"place": SECOND}]
         calls = [ToolCall(id=f"call_0_{i}", name=NAME, arguments=each) for i, each in enumerate(arguments)]
-        results = [Message(role="tool", content=RESULT, tool_call_id=call.id, name=NAME) for call in calls]
         turns = [Message(role="assistant", tool_calls=tuple(calls[:1]))]
         if self.form.parallel:
             turns.append(Message(role="assistant", tool_calls=tuple(calls)))
-        assert results
         return [(turn, self.template.turn([user], turn, [_TOOL])) for turn in turns]
 
     def _gives_back(self, turn: Message, text: str) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REMEMBERED = 1024
+_PREFILLED = 32  # tokens at the end of a prompt that may have begun a thought
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,12 @@ class Renderer:
         for turn in range(covered, len(messages)):
             if messages[turn].role == "assistant":
                 fed, anew = self._until(fed, covered, messages[:turn], tools)
-                fed += self.turn(messages[:turn], messages[turn], tools)
                 fresh, covered = fresh or anew, turn + 1
+                try:
+                    fed += self.turn(messages[:turn], messages[turn], tools)
+                except TemplateError:  # where it begins and ends is not known, and need not be: it is only read
+                    whole = self._encode(self.template.text(messages, tools, generate=True))
+                    return Prompt(whole, fresh=True)
         fed, anew = self._until(fed, covered, messages, tools)
         return Prompt(fed, True) if fresh or anew else Prompt(fed[len(ids) :])
 
@@ -161,6 +166,8 @@ class Renderer:
                 prompt = self.prompt(rows[-1].ids, covered, before, trajectory.tools)
                 fed = prompt.ids if prompt.fresh else rows[-1].ids + prompt.ids
                 turn = self.turn(before, said.message, trajectory.tools)
+                if step.actor == trained and index >= first:
+                    self._check(before, said.message, trajectory.tools)
                 sealing = False
             done = len(rows[-1].ids)
             if fed[:done] != rows[-1].ids:
@@ -176,14 +183,36 @@ class Renderer:
             raise NothingSupervisedError(f"trajectory {trajectory.id}: no turn of the {trained} to learn from")
         return rows
 
-    def read(self, ids: Sequence[int], turn: int, tools: Sequence[ToolSpec] = ()) -> Message:
+    def read(
+        self, ids: Sequence[int], turn: int, tools: Sequence[ToolSpec] = (), prompt: Sequence[int] = ()
+    ) -> Message:
         """What a model said with these ids, as the `turn`-th assistant message (0-based) of a conversation.
 
-        A call that cannot be read becomes a call with a `problem`: the environment answers it, and nothing is raised.
+        `tools` tell numbers from text where the form of calls does not; `prompt`, the ids it was fed, tell whether a
+        thought was already begun there (without it: as after a question). A call that cannot be read becomes a call with a `problem`: the environment answers it, and nothing is raised.
         """
         kept = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
         text = cast("str", self.tokenizer.decode(list(kept), skip_special_tokens=False))
-        return self.reader.read(text, turn, tools)
+        if not prompt or self.template.form.thought is None:
+            return self.reader.read(text, turn, tools)
+        end = cast("str", self.tokenizer.decode(list(prompt[-_PREFILLED:]), skip_special_tokens=False))
+        return self.reader.read(text, turn, tools, self.template.form.prefilled(end))
+
+    def _check(self, before: Sequence[Message], message: Message, tools: Sequence[ToolSpec]) -> None:
+        """Check that a turn to be learnt, which this model did not sample, says to its reader what was meant.
+
+        Raises:
+            TemplateError: it would be read as other calls.
+        """
+        if not message.tool_calls or any(call.problem for call in message.tool_calls):
+            return
+        text = self.template.turn(before, message, tools).removesuffix(self.template.stop(message).token)
+        prefill = self.template.form.prefilled(self.template.text(before, tools, generate=True)[-200:])
+        read = self.reader.read(text, 0, tools, prefill).tool_calls
+        defuse, defuse_all = self.template.defuse, self.template.defuse_all
+        meant = [(defuse(call.name), defuse_all(call.arguments)) for call in message.tool_calls]
+        if [(call.name, call.arguments) for call in read] != meant:
+            raise TemplateError("a tool call would be read as another one, in the form this model writes calls in")
 
     def _until(
         self, fed: list[int], covered: int, messages: Sequence[Message], tools: Sequence[ToolSpec]

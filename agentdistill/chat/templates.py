@@ -119,11 +119,36 @@ class Template:
             if text.startswith(prompt[: -len(opened)]):
                 body = cut(text[len(prompt) - len(opened) :], self.stop(message))
                 return self._checked(self.defuse(message.reasoning) + closing + body, message)
+        if len(before) > 1 and (turn := self._rewritten(prompt, before, message, tools)):
+            return self._checked(turn, message)
         raise TemplateError(problem)
+
+    def _rewritten(
+        self, prompt: str, before: Sequence[Message], message: Message, tools: Sequence[ToolSpec]
+    ) -> str | None:
+        """The turn, where the template rewrites what is before it as soon as it is said (gpt-oss).
+
+        Proof: behind what begins a turn it writes, at the end of the conversation, the same as behind one question.
+        """
+        short = [Message(role="user", content="")]
+        try:
+            turn = self.turn(short, message, tools)
+            text = self.text([*before, message], tools, generate=False)
+            small = self.text([*short, message], tools, generate=False)
+            open_end, small_end = (self.text(each, tools, generate=False) for each in (before, short))
+            small_prompt = self.text(short, tools, generate=True)
+        except TemplateError:
+            return None
+        header = prompt[len(open_end) :]
+        if not (header and prompt.startswith(open_end) and small_prompt == small_end + header):
+            return None
+        written = small[len(small_end) :] if small.startswith(small_prompt) else None
+        return turn if written and text.endswith(written) else None
 
     def _checked(self, turn: str, message: Message) -> str:
         """The turn, if all that was said is in it."""
-        if (words := self.defuse(message.content).strip()) and words not in turn:
+        beside = bool(message.tool_calls) and not self.form.words_beside_calls
+        if not beside and self.defuse(message.content).strip() not in turn:
             raise TemplateError("the chat template does not show all that an assistant turn says")
         if any(self.defuse(call.name) not in turn for call in message.tool_calls):
             raise TemplateError("the chat template does not show the tool calls of an assistant turn")
@@ -220,7 +245,9 @@ def _any_of(tokens: set[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=lambda t: (-len(t), t)) if token))
 
 
-def _remember(memory: dict[Key, tuple[str, tuple[object, ...]]], key: Key, text: str, alive: tuple[object, ...]) -> None:
+def _remember(
+    memory: dict[Key, tuple[str, tuple[object, ...]]], key: Key, text: str, alive: tuple[object, ...]
+) -> None:
     if len(memory) >= _REMEMBERED:
         memory.clear()
     memory[key] = (text, alive)

@@ -97,7 +97,7 @@ class LocalPolicy:
             for i, (ids, logprobs) in zip(rows, sampled, strict=True):
                 turn = sum(message.role == "assistant" for message in requests[i].messages)
                 answers[i] = Completion(
-                    message=self.renderer.read(ids, turn, requests[i].tools),
+                    message=self.renderer.read(ids, turn, requests[i].tools, prompts[i]),
                     token_ids=tuple(ids),
                     context_ids=tuple(fed[i].ids),
                     fresh=fed[i].fresh,
