@@ -219,7 +219,7 @@ def _harmony(text: str, schemas: Schemas) -> Said:
     calls: list[Call] = []
     for part in text.split("<|start|>assistant"):
         header, mark, body = part.partition("<|message|>")
-        said, ended, _ = re.sub(r"<\|(?:end|call|return)\|>", "\0", body).partition("\0")
+        said = re.split(r"<\|(?:end|call|return)\|>", body)[0]
         recipient = re.search(r"to=(?:functions\.)?([^\s<]+)", header)
         if recipient:
             calls.append(_named_json(recipient.group(1), said) if mark else Call(problem="the call has no arguments"))

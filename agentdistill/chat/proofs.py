@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from agentdistill.errors import TemplateError
 
 Plain = dict[str, Any]
 Render = Callable[[list[Plain], list[Plain], bool], str]
-"""Messages and tools as templates take them, and whether an assistant turn shall follow → text. May raise `TemplateError`."""
+"""Messages and tools as templates take them, and whether an assistant turn shall follow → text, or `TemplateError`."""
 
 ASK, MORE, ANSWER, THOUGHT, SYSTEM, RESULT = "zqask", "zqmore", "zqanswer", "zqthought", "zqsystem", "zqresult"
 NAME, FIRST, SECOND = "zqtool", "zqfirst", "zqsecond"
@@ -239,7 +238,7 @@ class _Proof:
         else the one that begins what follows.
         """
         tail, after = said[said.rindex(mark) + len(mark) :], followed[followed.index(mark) + len(mark) :]
-        shared = len(os.path.commonprefix([tail, after]))
+        shared = _shared(tail, after)
         places = list(self.tokens.finditer(tail))
         kept = [found for found in places if found.end() <= shared]
         stops = [Stop(kept[-1].group())] if kept else []
@@ -252,7 +251,7 @@ class _Proof:
         """Whether `stop` stands in the turn exactly once, and behind its last words."""
         if stop.implicit and not followed.startswith(said + stop.token):
             return False
-        begin = len(os.path.commonprefix([prompt, said]))
+        begin = _shared(prompt, said)
         try:
             return mark not in cut(said[begin:], stop).rpartition(stop.token)[2] and (
                 stop.implicit or stop.token in said[said.rindex(mark) :]
@@ -286,13 +285,19 @@ class _Proof:
         Proof: a turn that spells the thought as the model would, behind what the prompt has written, is rendered as
         the same turn without it (but for white space).
         """
-        opened = prompt[len(os.path.commonprefix([prompt, said])) :]
+        opened = prompt[_shared(prompt, said) :]
         tag = re.fullmatch(r"<(\w+)>\s*", opened)
         if not tag:
             return None
         closing = f"\n</{tag.group(1)}>\n\n"
         spelt = self._try([user, self._say("assistant", f"{opened}{THOUGHT}{closing}{ANSWER}")], [], False)
         return (opened, closing) if re.sub(f"\\s+(?={ANSWER})", "", spelt or "") == said else None
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    length = min(len(one), len(other))
+    return next((at for at in range(length) if one[at] != other[at]), length)
 
 
 def _tags(shown: str) -> tuple[str, str] | None:

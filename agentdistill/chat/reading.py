@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from agentdistill.chat.formats import FORMATS, NO_CALLS, Format, Said
@@ -124,7 +124,9 @@ class Reader:
             ValueError: a call is not as the template has it (and what else a parser of regular expressions meets).
         """
         before = self.form.prompt.removesuffix(self.form.prefill)
-        given = [{"type": "function", "function": tool.model_dump(mode="json")} for tool in tools]
+        given: list[dict[Any, Any] | Callable[..., Any]] = [
+            {"type": "function", "function": tool.model_dump(mode="json")} for tool in tools
+        ]
         # The prompt up to the prefill: the parser finds the turn's beginning in it, and reads the prefill as text.
         parsed = cast("dict[str, Any]", self._tokenizer.parse_response(text, prefix=before, tools=given))
         calls: list[Call] = []

@@ -188,8 +188,13 @@ class Renderer:
     ) -> Message:
         """What a model said with these ids, as the `turn`-th assistant message (0-based) of a conversation.
 
-        `tools` tell numbers from text where the form of calls does not; `prompt`, the ids it was fed, tell whether a
-        thought was already begun there (without it: as after a question). A call that cannot be read becomes a call with a `problem`: the environment answers it, and nothing is raised.
+        A call that cannot be read becomes a call with a `problem`: the environment answers it, and nothing is raised.
+
+        Args:
+            ids: what was sampled.
+            turn: names the calls ``call_<turn>_<index>``.
+            tools: their schemas tell numbers from text where the form of calls does not.
+            prompt: what it was fed, which may have begun a thought; by default it is as after a question.
         """
         kept = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
         text = cast("str", self.tokenizer.decode(list(kept), skip_special_tokens=False))

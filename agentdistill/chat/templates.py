@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
@@ -24,6 +24,7 @@ _TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>"
 _PROVED: dict[tuple[object, ...], Form] = {}
 
 Key = tuple[int, ...]
+Memory = dict[Key, tuple[str, tuple[object, ...]]]
 
 
 class Template:
@@ -52,8 +53,8 @@ class Template:
         self.form = _PROVED[key]
         # A conversation grows by a turn at a time, and each text is needed two or three times: they are remembered by
         # the identity of their messages, which the entry itself keeps alive.
-        self._texts: dict[Key, tuple[str, tuple[object, ...]]] = {}
-        self._turns: dict[Key, tuple[str, tuple[object, ...]]] = {}
+        self._texts: Memory = {}
+        self._turns: Memory = {}
 
     def stop(self, message: Message) -> Stop:
         """What ends this assistant turn."""
@@ -174,9 +175,10 @@ class Template:
     def _apply(self, messages: list[Plain], tools: list[Plain], generate: bool) -> str:
         from jinja2 import TemplateError as JinjaError
 
+        given = cast("list[dict[Any, Any] | Callable[..., Any]]", tools) or None
         try:
             text = self.tokenizer.apply_chat_template(
-                messages, tools=tools or None, tokenize=False, add_generation_prompt=generate
+                messages, tools=given, tokenize=False, add_generation_prompt=generate
             )
         except (JinjaError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
             reason = str(error).strip().split("\n")[0][:200]
