@@ -14,7 +14,7 @@ from agentdistill.policies import Request
 from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.policies.tiny import make_student
 from agentdistill.records import Message, Step, Task, Trajectory
-from agentdistill.rollout import Rollout
+from agentdistill.rollout import EpisodeSpec, Rollout
 
 TABLE: dict[str, dict[str, str]] = {}
 Ids = tuple[int, ...]
@@ -47,11 +47,12 @@ def mismatches(renderer: Renderer, traces: Sequence[Trajectory]) -> tuple[int, i
     """Turns, those that the trainer would be fed otherwise than they were sampled, and those a re-rendering changes."""
     turns = wrong = rendered = 0
     for trace in traces:
-        sampled = fed_and_said(trace)
+        copied = trace.parent.step if trace.parent else 0
+        sampled = fed_and_said(trace)[copied:]
         trained = supervised(renderer.rows(trace, trained="student"))
         wrong += sum(each not in trained for each in sampled) + abs(len(sampled) - len(trained))
         turns += len(sampled)
-        for index, (_, said) in enumerate(sampled):
+        for index, (_, said) in enumerate(sampled, copied):
             before, message = trace.messages(index), trace.steps[index].completion.message
             rendered += tuple(renderer.turn(before, message, trace.tools)) != said
     return turns, wrong, rendered
@@ -133,3 +134,25 @@ def sampled_traces(policy: LocalPolicy, count: int, turns: int = 4) -> list[Traj
         )
         for at, steps in enumerate(traces)
     ]
+
+
+class Short(Depot):
+    """Episodes of few turns."""
+
+    step_limit = 7
+
+
+def test_a_rollout_with_a_template_that_forgets_thoughts_is_trained_on_as_it_was_fed():
+    if "qwen3" not in trl_templates():
+        pytest.skip("TRL's templates are not installed")
+    tokenizer = tokenizer_for(trl_templates()["qwen3"])
+    config = SMALL.model_copy(update={"context": 3000})
+    policy = LocalPolicy(make_student(tokenizer, config, 0), tokenizer, Sampling(max_new_tokens=8, temperature=2.0))
+    rollout = Rollout(Short, policy, workers=1)
+    traces = run_all(rollout, specs_of(Short().make_tasks("train", 4)))
+    assert any(step.completion.fresh for trace in traces for step in trace.steps)
+    forks = [EpisodeSpec(trace.task, 7, fork=(trace, 3), reseed=True) for trace in traces]
+    for each in (traces, run_all(rollout, forks)):
+        turns, wrong, _ = mismatches(policy.renderer, each)
+        assert turns >= 16
+        assert wrong == 0

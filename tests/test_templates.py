@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
-from templates import CONVERSATIONS, TOOLS, tokenizer_for, trl_folder, trl_templates
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from templates import CONVERSATIONS, TOOLS, says, tokenizer_for, trl_folder, trl_templates, user
+from test_formats import BEGINNINGS
 
 from agentdistill.chat import Renderer
-from agentdistill.errors import TemplateError
-from agentdistill.records import Completion, Message, Step, Task, Trajectory
+from agentdistill.errors import SegmentError, TemplateError
+from agentdistill.records import Completion, Message, Step, Task, ToolCall, Trajectory
 
 TEMPLATES = trl_templates()
 TABLE: dict[str, dict[str, str]] = {}
@@ -172,3 +176,82 @@ def test_turn_by_turn_is_what_the_model_would_be_given(name):
     assert TABLE[name]["plain"] != "no tools"
     if form.calls is None:
         assert {TABLE[name][kind] for kind in ("tools", "parallel", "error", "unicode")} == {"no tools"}
+
+
+@cache
+def renderer_for(name: str) -> Renderer:
+    return Renderer(tokenizer_for(TEMPLATES[name]))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ("llama3_1", "gemma3", "cohere2", "deepseekv3", "qwen3") if TEMPLATES]
+)
+def test_a_tokenizer_that_adds_bos_itself_adds_none_to_a_conversation(name):
+    renderer = Renderer(tokenizer_for(TEMPLATES[name], adds_bos=True))
+    assert renderer.tokenizer.encode("x")[0] == renderer.tokenizer.bos_token_id
+    for kind in ("plain", "reasoning, no tools"):
+        assert walk(renderer, CONVERSATIONS[kind]).ids.count(renderer.tokenizer.bos_token_id) == (name != "qwen3")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_after_a_spoilt_call_every_model_can_go_on(name):
+    renderer = renderer_for(name)
+    if not renderer.reader.format:
+        pytest.skip("no tools")
+    opening = [user("Go to the dock.")]
+    fed = renderer.prompt([], 0, opening, TOOLS).ids
+    spoilt = BEGINNINGS[renderer.reader.format] + "{\ufffd"
+    thought = renderer.template.form.thought
+    closing = thought[1] if thought and renderer.template.form.prefill.strip() == thought[0] else ""
+    sampled = [*renderer.tokenizer.encode(closing + spoilt, add_special_tokens=False), renderer.stop_id]
+    message = renderer.read(sampled, 0, TOOLS, fed)
+    assert [bool(call.problem) for call in message.tool_calls] == [True]
+    answer = Message(role="tool", content="Error: " + message.tool_calls[0].problem, tool_call_id="call_0_0", name="")
+    known = fed + sampled
+    prompt = renderer.prompt(known, 2, [*opening, message, answer], TOOLS)
+    text = renderer.tokenizer.decode(prompt.ids if prompt.fresh else known + prompt.ids)
+    assert renderer.template.defuse("Error: " + message.tool_calls[0].problem) in text
+
+
+WORDS = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["</think>", "<think>", "3", "true", "null", "it's", 'a "b"', "</parameter>", "\n x \n", "}]"]),
+)
+CALLS = st.one_of(
+    st.builds(lambda place, n: ("go", {"place": place, "n": n}), WORDS, st.integers(-9, 10**12)),
+    st.builds(lambda at: ("look", {"at": at}), WORDS),
+    st.just(("look", {})),
+)
+TAUGHT = st.tuples(WORDS, st.lists(CALLS, max_size=2), st.one_of(st.just(""), WORDS), WORDS)
+
+
+@pytest.mark.skipif(not TEMPLATES, reason="TRL's templates are not installed")
+@given(name=st.sampled_from(sorted(TEMPLATES) or [""]), turns=st.lists(TAUGHT, min_size=1, max_size=3))
+@settings(max_examples=150)
+def test_what_is_learnt_says_what_the_teacher_meant_or_is_refused(name, turns):
+    renderer = renderer_for(name)
+    messages = [user("Begin.")]
+    for number, (words, calls, reasoning, answer) in enumerate(turns):
+        made = [ToolCall(id=f"call_{number}_{at}", name=of, arguments=given) for at, (of, given) in enumerate(calls)]
+        messages.append(says(words, *made, reasoning=reasoning))
+        messages += [Message(role="tool", content=answer, tool_call_id=call.id, name=call.name) for call in made] or [
+            user(answer)
+        ]
+    try:
+        spans = supervised(renderer, messages)
+    except SegmentError:
+        assume(False)
+    form = renderer.template.form
+    taught = [message for message in messages if message.role == "assistant"]
+    assert len(spans) == len(taught)
+    for span, message in zip(spans, taught, strict=True):
+        stop = renderer.template.stop(message).token
+        assert span.count(renderer.tokenizer.convert_tokens_to_ids(stop)) == 1
+        assert span[-1] == renderer.tokenizer.convert_tokens_to_ids(stop)
+        text = renderer.tokenizer.decode(span)
+        if form.words_beside_calls or not message.tool_calls:
+            assert renderer.template.defuse(message.content).strip() in text
+        defused = [(call.name, renderer.template.defuse_all(call.arguments)) for call in message.tool_calls]
+        read = renderer.read(span, 0, TOOLS, renderer.tokenizer.encode(form.prompt, add_special_tokens=False))
+        if not name.startswith("deepseekv3"):  # its prompt begins a thought after a question only
+            assert [(call.name, call.arguments) for call in read.tool_calls] == defused
