@@ -74,6 +74,7 @@ def test_a_thousand_turns_of_free_sampling_are_trained_on_as_they_were_sampled()
     assert turns >= 1000
     assert wrong == 0
     assert rendered > 0
+    assert not any(each.fresh for each in said), "this template keeps all that it writes"
     assert any(call.problem for each in said for call in each.message.tool_calls)
     assert any("\ufffd" in each.message.content for each in said), "broken unicode must be among it"
 

@@ -66,6 +66,7 @@ WRITTEN = [
         "",
         [GO, LOOK],
     ),
+    ("python list", "<|tool_call_start|>[look(at='a\nb')]<|tool_call_end|>", "", [("look", {"at": "a\nb"})]),
     ("bare python", "[go(place='the dock', n=3)]", "", [GO]),
     ("bare python", "<|python_start|>[look(at='boxes')]<|python_end|>", "", [LOOK]),
     ("bare python", "[1, 2] is a list", "[1, 2] is a list", []),

@@ -14,7 +14,7 @@ from agentdistill.chat import Renderer
 from agentdistill.policies.tiny import SPECIAL, TEMPLATE
 from agentdistill.records import Completion, Message, Step, Task, ToolCall, Trajectory
 
-KINDS = ["bytes", "bytes, adds BOS", "metaspace", "metaspace, adds BOS"]
+KINDS = ["bytes", "bytes, adds BOS", "metaspace", "metaspace, adds BOS", "metaspace, always"]
 # "\u2581" is how SentencePiece spells a space: it comes back as one.
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\u2581"), max_size=20)
 TURNS = st.lists(
@@ -34,7 +34,7 @@ def random_tokenizer(kind: str, size: int, texts: Sequence[str], template: str) 
         alphabet = pre_tokenizers.ByteLevel.alphabet()
     else:
         raw = Tokenizer(models.BPE(byte_fallback=True))
-        raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always" if kind.endswith("always") else "first", split=False)
         raw.decoder = decoders.Sequence(
             [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
         )
@@ -115,6 +115,10 @@ def check_taught(renderer: Renderer, trace: Trajectory) -> None:
         return
     rows = renderer.rows(trace, trained="teacher")
     spans = [said for _, said in supervised(rows)]
+    if len(taught) == len(trace.steps):  # then nothing was sampled, and all is as in one go
+        text = renderer.template.text(trace.messages(), (), generate=True)
+        whole = renderer.tokenizer.encode(text, add_special_tokens=False)
+        assert rows[0].ids == whole[: len(rows[0].ids)]
     assert len(spans) == len(taught)
     for span, message in zip(spans, taught, strict=True):
         assert span.count(renderer.stop_id) == 1

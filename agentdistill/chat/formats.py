@@ -146,7 +146,10 @@ def _python_body(body: str, schemas: Schemas) -> list[Call]:
     try:
         if len(body) > _LONGEST:
             raise ValueError("too long")
-        tree = ast.parse(body.strip(), mode="eval").body
+        try:
+            tree = ast.parse(body.strip(), mode="eval").body
+        except SyntaxError:  # models break lines inside of quotes, and so do the templates they learnt from
+            tree = ast.parse(body.strip().replace("\n", "\\n"), mode="eval").body
         calls = tree.elts if isinstance(tree, ast.List) else [tree]
         return [_python_call(each) for each in calls] or [Call(problem="there is no call in the list of calls")]
     except (*_UNREADABLE, SyntaxError, MemoryError, TypeError) as error:
