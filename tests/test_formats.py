@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from templates import TOOLS, go, look, says, tokenizer_for, user
+from templates import TOOLS, go, look, says, tokenizer_for, trl_folder, trl_templates, user
 
 from agentdistill.chat import Renderer
 from agentdistill.chat.formats import FORMATS
@@ -313,3 +316,49 @@ def test_a_model_that_can_make_one_call_is_told_so_when_it_makes_two():
     assert (renderer.reader.format, renderer.template.form.parallel) == ("llama json", False)
     (call,) = renderer.reader.read('{"name": "go", "parameters": {}}; {"name": "look", "parameters": {}}', 0).tool_calls
     assert "one call" in call.problem
+
+
+def trl_response_templates() -> dict[str, dict[str, Any]]:
+    """The response templates that TRL has for models whose own tokenizers lack one: those that are plain literals."""
+    folder = trl_folder()
+    if folder is None:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for node in ast.parse((folder.parent / "chat_template_utils.py").read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            with contextlib.suppress(ValueError):
+                found[ast.unparse(node.targets[0])] = ast.literal_eval(node.value)
+    return found
+
+
+@pytest.mark.skipif(trl_folder() is None, reason="TRL's templates are not installed")
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("qwen3", "qwen3_template"),
+        ("llama3_1", "llama3_template"),
+        ("gptoss", "gptoss_template"),
+        ("gemma4", "gemma4_template"),
+    ],
+)
+def test_response_templates_of_trl_are_used_where_they_give_calls_back(name, by):
+    tokenizer = tokenizer_for(trl_templates()[name])
+    own = Renderer(tokenizer)
+    tokenizer.response_template = trl_response_templates()[by]
+    renderer = Renderer(tokenizer)
+    # That for Llama 3 closes a call with the stop token, which is taken away before a turn is read.
+    assert renderer.reader.format == (own.reader.format if name == "llama3_1" else "response template")
+    for turn in (says("", go("call_0_0", "dock", 2)), says("I am there.", reasoning="That was easy.")):
+        ids = renderer.turn([user("Go.")], turn, TOOLS)
+        assert renderer.read(ids, 0, TOOLS) == own.read(ids, 0, TOOLS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    "piece", ["<arg_key>a</arg_key>", "<parameter=a>", "[go(a=", ",", "call:a{", "<｜tool▁sep｜>", "[ARGS]{"]
+)
+def test_reading_takes_no_longer_than_the_text_deserves(form, piece):
+    text = BEGINNINGS[form] + piece * 4000
+    begin = time.perf_counter()
+    FORMATS[form](text, SCHEMAS)
+    assert time.perf_counter() - begin < 2

@@ -34,7 +34,9 @@ def random_tokenizer(kind: str, size: int, texts: Sequence[str], template: str) 
         alphabet = pre_tokenizers.ByteLevel.alphabet()
     else:
         raw = Tokenizer(models.BPE(byte_fallback=True))
-        raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always" if kind.endswith("always") else "first", split=False)
+        raw.pre_tokenizer = pre_tokenizers.Metaspace(
+            prepend_scheme="always" if kind.endswith("always") else "first", split=False
+        )
         raw.decoder = decoders.Sequence(
             [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
         )

@@ -193,6 +193,14 @@ def test_a_tokenizer_that_adds_bos_itself_adds_none_to_a_conversation(name):
         assert walk(renderer, CONVERSATIONS[kind]).ids.count(renderer.tokenizer.bos_token_id) == (name != "qwen3")
 
 
+@pytest.mark.parametrize("name", [name for name in ("gemma", "gemma3", "phi3", "qwen3") if TEMPLATES])
+def test_what_the_system_says_is_shown_to_models_without_such_messages_too(name):
+    renderer = renderer_for(name)
+    text = renderer.tokenizer.decode(renderer.prompt([], 0, CONVERSATIONS["system"][:2]).ids)
+    assert text.count("Be brief.") == 1
+    assert text.index("Be brief.") < text.index("Hello.")
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_after_a_spoilt_call_every_model_can_go_on(name):
     renderer = renderer_for(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,16 +72,16 @@ def _function_body(body: str, schemas: Schemas) -> list[Call]:
     return [_tagged_call(found.group(1).strip(), found.group(2), _PARAMETER, schemas)]
 
 
-_GLM = re.compile(r"\s*([^\s<]+)\s*((?:<arg_key>.*?</arg_key>\s*<arg_value>.*?</arg_value>\s*)*)", re.DOTALL)
-_ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
+_GLM_NAME = re.compile(r"\s*([^\s<]+)\s*")
+_ARGUMENT = re.compile(r"<arg_key>([^<]*)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 
 
 def _glm_body(body: str, schemas: Schemas) -> list[Call]:
     """``name<arg_key>key</arg_key><arg_value>value</arg_value>...``, as GLM has it."""
-    found = _GLM.fullmatch(body)
+    found = _GLM_NAME.match(body)
     if not found:
         return [Call(problem="a tool call is name<arg_key>key</arg_key><arg_value>value</arg_value>")]
-    return [_tagged_call(found.group(1), found.group(2), _ARGUMENT, schemas)]
+    return [_tagged_call(found.group(1), body[found.end() :], _ARGUMENT, schemas)]
 
 
 def _tagged_call(name: str, body: str, pattern: re.Pattern[str], schemas: Schemas) -> Call:
@@ -146,14 +147,20 @@ def _python_body(body: str, schemas: Schemas) -> list[Call]:
     try:
         if len(body) > _LONGEST:
             raise ValueError("too long")
-        try:
-            tree = ast.parse(body.strip(), mode="eval").body
-        except SyntaxError:  # models break lines inside of quotes, and so do the templates they learnt from
-            tree = ast.parse(body.strip().replace("\n", "\\n"), mode="eval").body
+        tree = _parse(body.strip())
         calls = tree.elts if isinstance(tree, ast.List) else [tree]
         return [_python_call(each) for each in calls] or [Call(problem="there is no call in the list of calls")]
     except (*_UNREADABLE, SyntaxError, MemoryError, TypeError) as error:
         return [problem_of(error, "valid as [name(key=value)]")]
+
+
+def _parse(text: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # of escapes that Python does not know
+        try:
+            return ast.parse(text, mode="eval").body
+        except SyntaxError:  # models break lines inside of quotes, and so do the templates they learnt from
+            return ast.parse(text.replace("\n", "\\n"), mode="eval").body
 
 
 def _python_call(node: ast.expr) -> Call:

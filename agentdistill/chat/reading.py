@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from agentdistill.chat.formats import FORMATS, NO_CALLS, Format, Said
 from agentdistill.chat.proofs import FIRST, MORE, NAME, PROBE_TOOL, SECOND
@@ -11,9 +11,6 @@ from agentdistill.chat.templates import Template
 from agentdistill.chat.values import Call, call_of, problem_of, schemas_of, storable
 from agentdistill.errors import TemplateError
 from agentdistill.records import Message, ToolCall, ToolSpec
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _TOOL = ToolSpec(name=NAME, description="", parameters=PROBE_TOOL["function"]["parameters"])
 RESPONSE_TEMPLATE = "response template"
@@ -37,30 +34,25 @@ class Reader:
         self.template = template
         self.form = template.form
         self.format = ""
-        self._tokenizer: PreTrainedTokenizerBase = template.tokenizer
         self._find: Format = NO_CALLS
-        self._own_template = getattr(template.tokenizer, "response_template", None) is not None
+        self._by_transformers = False
         if self.form.calls is None:
-            self._own_template = False
             return
         try:
             turns = self._probes()
         except TemplateError:  # then no turn with calls is ever rendered, and none is read
-            self._own_template = False
             return
-        own = self._own_template
-        self._own_template = False
         for self.format, self._find in FORMATS.items():
-            if all(self._gives_back(turn, text) for turn, text in turns):
+            if self._gives_back(turns):
                 break
         else:
             self.format, self._find = "", NO_CALLS
-        if own:
-            self._own_template = True
-            if all(self._gives_back(turn, text) for turn, text in turns):
+        if getattr(template.tokenizer, "response_template", None) is not None:
+            self._by_transformers = True
+            if self._gives_back(turns):
                 self.format = RESPONSE_TEMPLATE
             else:
-                self._own_template = False
+                self._by_transformers = False
         if not self.format:
             raise TemplateError(
                 "the chat template writes tool calls in a form that no reader gives back; "
@@ -77,7 +69,7 @@ class Reader:
             prefill: what the prompt had already written of the turn; by default what it writes after a question.
         """
         prefill = self.form.prefill if prefill is None else prefill
-        said = self._read(prefill + text.removeprefix(self.form.header.removesuffix(self.form.prefill)), tools)
+        said = self._read(prefill, text.removeprefix(self.form.header.removesuffix(self.form.prefill)), tools)
         calls = said.calls
         if len(calls) > 1 and not self.form.parallel and self.form.calls is not None:
             calls = (Call(problem="this model can make one call in a turn"),)
@@ -91,14 +83,14 @@ class Reader:
             ),
         )
 
-    def _read(self, text: str, tools: Sequence[ToolSpec]) -> Said:
-        if self._own_template:
+    def _read(self, prefill: str, text: str, tools: Sequence[ToolSpec]) -> Said:
+        if self._by_transformers:
             try:
-                return self._by_response_template(text, tools)
+                return self._by_response_template(prefill, text, tools)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 if self._find is NO_CALLS:
                     return Said(text.strip(), (problem_of(error, "in this model's form"),))
-        thought, text, closed = self._thought(text)
+        thought, text, closed = self._thought(prefill + text)
         said = self._find(text, schemas_of(list(tools))) if closed else Said("")
         return Said(self._words(said.content), said.calls, said.reasoning or thought)
 
@@ -117,21 +109,18 @@ class Reader:
             content = content[len(head) :]
         return content.removesuffix(foot).strip() if foot else content.strip()
 
-    def _by_response_template(self, text: str, tools: Sequence[ToolSpec]) -> Said:
-        """By transformers' own parser.
+    def _by_response_template(self, prefill: str, text: str, tools: Sequence[ToolSpec]) -> Said:
+        """By transformers' own parser, which finds in the prompt where the turn begins.
 
         Raises:
             ValueError: a call is not as the template has it (and what else a parser of regular expressions meets).
         """
-        before = self.form.prompt.removesuffix(self.form.prefill)
+        prompt = self.form.prompt.removesuffix(self.form.prefill) + prefill
         given: list[dict[Any, Any] | Callable[..., Any]] = [
             {"type": "function", "function": tool.model_dump(mode="json")} for tool in tools
         ]
-        # The prompt up to the prefill: the parser finds the turn's beginning in it, and reads the prefill as text.
-        parsed = cast("dict[str, Any]", self._tokenizer.parse_response(text, prefix=before, tools=given))
-        calls: list[Call] = []
-        for each in parsed.get("tool_calls") or []:
-            calls.append(call_of(storable(each["function"])))
+        parsed = cast("dict[str, Any]", self.template.tokenizer.parse_response(text, prefix=prompt, tools=given))
+        calls = [call_of(storable(each["function"])) for each in parsed.get("tool_calls") or []]
         thought = next((parsed[key] for key in ("reasoning_content", "reasoning", "thinking") if key in parsed), "")
         return Said(str(parsed.get("content") or "").strip(), tuple(calls), str(thought).strip())
 
@@ -145,6 +134,9 @@ class Reader:
             turns.append(Message(role="assistant", tool_calls=tuple(calls)))
         return [(turn, self.template.turn([user], turn, [_TOOL])) for turn in turns]
 
-    def _gives_back(self, turn: Message, text: str) -> bool:
-        stop = self.template.stop(turn).token
-        return self.read(text.removesuffix(stop), 0, [_TOOL]).tool_calls == turn.tool_calls
+    def _gives_back(self, turns: Sequence[tuple[Message, str]]) -> bool:
+        """Whether the calls of all these turns are read out of their texts."""
+        return all(
+            self.read(text.removesuffix(self.template.stop(turn).token), 0, [_TOOL]).tool_calls == turn.tool_calls
+            for turn, text in turns
+        )
