@@ -276,6 +276,14 @@ def test_both_forms_of_mistral_are_proved(template, words):
     assert renderer.read(renderer.turn([user("Go.")], turn, TOOLS), 0, TOOLS) == turn
 
 
+def test_arguments_are_handed_over_as_text_where_a_template_wants_them_so():
+    renderer = Renderer(tokenizer_for(CHATML.replace("CALL", HERMES.replace(" | tojson", ""))))
+    assert renderer.template.form.calls is not None
+    assert renderer.template.form.calls.arguments_as_text
+    turn = says("", go("call_0_0", "dock", 2))
+    assert renderer.read(renderer.turn([user("Go.")], turn, TOOLS), 0, TOOLS) == turn
+
+
 def test_a_form_that_no_reader_knows_is_refused():
     with pytest.raises(TemplateError, match="no reader gives back"):
         Renderer(tokenizer_for(STRANGE))

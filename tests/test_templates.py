@@ -174,6 +174,9 @@ def test_turn_by_turn_is_what_the_model_would_be_given(name):
     for kind, messages in CONVERSATIONS.items():
         TABLE[name][kind] = outcome(renderer, messages)
     assert TABLE[name]["plain"] != "no tools"
+    if TABLE[name]["plain"] != "unproved":
+        asked, said = CONVERSATIONS["plain"][:2]
+        assert renderer.count(said) == len(renderer.turn([asked], said))
     if form.calls is None:
         assert {TABLE[name][kind] for kind in ("tools", "parallel", "error", "unicode")} == {"no tools"}
 

@@ -229,6 +229,8 @@ class _Proof:
         asked = said.rfind(ASK)
         if any(place not in said or place not in followed for place in places) or NAME not in said[asked:]:
             return None
+        if f"{{'place': '{FIRST}'}}" in said:  # arguments written as Python has them: they are wanted as text
+            return None
         return (said, followed) if all(f"{RESULT}{i}" in followed for i in range(len(places))) else None
 
     def _stops(self, prompt: str, said: str, followed: str, mark: str) -> list[Stop]:

@@ -48,11 +48,12 @@ class Reader:
         else:
             self.format, self._find = "", NO_CALLS
         if getattr(template.tokenizer, "response_template", None) is not None:
-            self._by_transformers = True
-            if self._gives_back(turns):
+            # Our own reader, if there is one, stays behind it for what it cannot read; the proof is without.
+            own, self._find, self._by_transformers = self._find, NO_CALLS, True
+            self._by_transformers = self._gives_back(turns)
+            self._find = own
+            if self._by_transformers:
                 self.format = RESPONSE_TEMPLATE
-            else:
-                self._by_transformers = False
         if not self.format:
             raise TemplateError(
                 "the chat template writes tool calls in a form that no reader gives back; "
