@@ -13,7 +13,7 @@ from agentdistill.chat import Renderer, Row
 from agentdistill.policies import Request
 from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.policies.tiny import make_student
-from agentdistill.records import Message, Step, Task, Trajectory
+from agentdistill.records import Completion, Message, Step, Task, Trajectory
 from agentdistill.rollout import EpisodeSpec, Rollout
 
 TABLE: dict[str, dict[str, str]] = {}
@@ -43,9 +43,10 @@ def supervised(rows: Sequence[Row]) -> list[tuple[Ids, Ids]]:
     return found
 
 
-def mismatches(renderer: Renderer, traces: Sequence[Trajectory]) -> tuple[int, int, int]:
-    """Turns, those that the trainer would be fed otherwise than they were sampled, and those a re-rendering changes."""
-    turns = wrong = rendered = 0
+def mismatches(renderer: Renderer, traces: Sequence[Trajectory]) -> tuple[int, int, list[Completion]]:
+    """Turns; those the trainer would be fed otherwise than they were sampled; those that rendering again changes."""
+    turns = wrong = 0
+    rendered: list[Completion] = []
     for trace in traces:
         copied = trace.parent.step if trace.parent else 0
         sampled = fed_and_said(trace)[copied:]
@@ -53,9 +54,15 @@ def mismatches(renderer: Renderer, traces: Sequence[Trajectory]) -> tuple[int, i
         wrong += sum(each not in trained for each in sampled) + abs(len(sampled) - len(trained))
         turns += len(sampled)
         for index, (_, said) in enumerate(sampled, copied):
-            before, message = trace.messages(index), trace.steps[index].completion.message
-            rendered += tuple(renderer.turn(before, message, trace.tools)) != said
+            completion = trace.steps[index].completion
+            if tuple(renderer.turn(trace.messages(index), completion.message, trace.tools)) != said:
+                rendered.append(completion)
     return turns, wrong, rendered
+
+
+def well_formed(said: Completion) -> bool:
+    """Ended by itself, and every call could be read."""
+    return said.finish == "stop" and not any(call.problem for call in said.message.tool_calls)
 
 
 def test_a_thousand_turns_of_free_sampling_are_trained_on_as_they_were_sampled():
@@ -67,13 +74,14 @@ def test_a_thousand_turns_of_free_sampling_are_trained_on_as_they_were_sampled()
     TABLE["tiny model on Depot"] = {
         "turns": str(turns),
         "trained otherwise than sampled": str(wrong),
-        "changed by rendering again": str(rendered),
+        "changed by rendering again": str(len(rendered)),
+        "of these well formed": str(sum(well_formed(each) for each in rendered)),
         "malformed calls": str(sum(bool(call.problem) for each in said for call in each.message.tool_calls)),
         "cut short": str(sum(each.finish == "length" for each in said)),
     }
     assert turns >= 1000
     assert wrong == 0
-    assert rendered > 0
+    assert any(well_formed(each) for each in rendered)
     assert not any(each.fresh for each in said), "this template keeps all that it writes"
     assert any(call.problem for each in said for call in each.message.tool_calls)
     assert any("\ufffd" in each.message.content for each in said), "broken unicode must be among it"
@@ -95,7 +103,8 @@ def test_what_a_model_of_any_family_samples_is_what_it_is_trained_on(name):
     TABLE[name] = {
         "turns": str(turns),
         "trained otherwise than sampled": str(wrong),
-        "changed by rendering again": str(rendered),
+        "changed by rendering again": str(len(rendered)),
+        "of these well formed": str(sum(well_formed(each) for each in rendered)),
         "fed anew": str(anew),
     }
     assert wrong == 0
