@@ -197,7 +197,12 @@ def _chunk(budget: int, spent: int, bought: int) -> int:
 def _input_tokens(trace: Trajectory, renderer: Renderer) -> int:
     """Tokens the teacher read: the whole conversation again at each of its turns."""
     try:
-        _, mask = renderer.example(trace, trained="teacher")
+        rows = renderer.rows(trace, trained="teacher")
     except NothingSupervisedError:
         return 0
-    return sum(at for at, (before, here) in enumerate(zip([False, *mask], mask, strict=False)) if here and not before)
+    return sum(
+        at
+        for row in rows
+        for at, (before, here) in enumerate(zip([False, *row.mask], row.mask, strict=False))
+        if here and not before
+    )

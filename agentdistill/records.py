@@ -76,7 +76,8 @@ class Completion(Record):
     """One answer of a policy.
 
     `token_ids` are the ids it sampled, the stop token included (empty where unknown), and `context_ids` the ids it was
-    fed between its previous turn and this one: all of them in order are exactly what the model saw. `logprobs` are
+    fed between its previous turn and this one: all of them in order are exactly what the model saw. Where `fresh` is
+    true, the chat template had rewritten earlier turns, and `context_ids` are the whole prompt instead. `logprobs` are
     natural logarithms under the distribution sampled from, one per id. `finish` is `stop`, `length` (cut by the token
     limit) or `context` (the prompt no longer fits: nothing was sampled). `inferred` is true where the ids were not told
     by who sampled them, but found again from the text.
@@ -91,6 +92,7 @@ class Completion(Record):
     finish: Literal["stop", "length", "context"] = "stop"
     model: str = ""
     inferred: bool = False
+    fresh: bool = False
 
 
 class ToolOutcome(Record):

@@ -193,6 +193,8 @@ class Episode:
         """Seal the ids of a turn, as long as every turn before it is sealed too."""
         unbroken = self.covered > 0 or not any(m.role == "assistant" for m in self.messages[:said_before])
         gapless = all(m.role != "assistant" for m in self.messages[self.covered : said_before])
+        if completion.token_ids and completion.fresh:  # rendered anew: nothing that was sealed before counts
+            self.context_ids, unbroken, gapless = [], True, True
         if completion.token_ids and unbroken and gapless:
             self.context_ids += [*completion.context_ids, *completion.token_ids]
             self.covered = said_before + 1

@@ -11,8 +11,11 @@ from agentdistill.errors import SegmentError, SegmentTooLongError
 from agentdistill.records import Segment, Trajectory
 
 
-def segment_of(trajectory: Trajectory, renderer: Renderer, context: int) -> Segment:
-    """The training row of a teacher's trace: a clean one, or a takeover with the student's prefix as context.
+def rows_of(trajectory: Trajectory, renderer: Renderer, context: int) -> list[Segment]:
+    """The training rows of a teacher's trace: a clean one, or a takeover with the student's prefix as context.
+
+    It is one row where the student's chat template keeps what it has written, and else one for each stretch of turns
+    that it keeps. Each turn of the teacher carries loss in one row only.
 
     Args:
         trajectory: what happened.
@@ -21,26 +24,32 @@ def segment_of(trajectory: Trajectory, renderer: Renderer, context: int) -> Segm
 
     Raises:
         NothingSupervisedError: no turn of the teacher in it.
-        SegmentTooLongError: longer than `context`; it is refused, not cut.
+        SegmentTooLongError: a row is longer than `context`; the trace is refused, not cut.
         TemplateError: the chat template does not let the mask be proved.
     """
-    ids, mask = renderer.example(trajectory, trained="teacher")
-    if len(ids) > context:
-        raise SegmentTooLongError(f"trajectory {trajectory.id}: {len(ids)} tokens, the student holds {context}")
+    rows = renderer.rows(trajectory, trained="teacher")
+    longest = max(len(row.ids) for row in rows)
+    if longest > context:
+        raise SegmentTooLongError(f"trajectory {trajectory.id}: {longest} tokens, the student holds {context}")
     kind: Literal["clean", "recovery"] = "recovery" if trajectory.parent else "clean"
-    return Segment(
-        id=f"{kind}-{trajectory.id}",
-        kind=kind,
-        trajectory_id=trajectory.id,
-        input_ids=tuple(ids),
-        loss_mask=tuple(mask),
-    )
+    inferred = any(step.completion.inferred for step in trajectory.steps)
+    return [
+        Segment(
+            id=f"{kind}-{trajectory.id}" + (f"-{number}" if number else ""),
+            kind=kind,
+            trajectory_id=trajectory.id,
+            input_ids=tuple(row.ids),
+            loss_mask=tuple(row.mask),
+            tokens="inferred" if inferred else "exact",
+        )
+        for number, row in enumerate(rows)
+    ]
 
 
 def segments_of(
     trajectories: Iterable[Trajectory], renderer: Renderer, context: int
 ) -> tuple[list[Segment], Counter[str]]:
-    """Rows of all verified traces, and how many were refused for which reason."""
+    """Rows of all verified traces, and how many traces were refused for which reason."""
     rows: list[Segment] = []
     refused: Counter[str] = Counter()
     for trajectory in trajectories:
@@ -50,7 +59,7 @@ def segments_of(
             refused["not verified"] += 1
         else:
             try:
-                rows.append(segment_of(trajectory, renderer, context))
+                rows += rows_of(trajectory, renderer, context)
             except SegmentError as error:
                 refused[type(error).__name__] += 1
     return rows, refused

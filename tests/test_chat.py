@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import pytest
 from agentdistill_environments.depot import Depot
@@ -14,7 +15,7 @@ from students import call, clean_traces, depot_tokenizer
 from agentdistill.chat import Renderer
 from agentdistill.errors import NothingSupervisedError, TemplateError
 from agentdistill.policies.tiny import SPECIAL, TEMPLATE
-from agentdistill.records import Message, ToolCall, digest_of
+from agentdistill.records import Message, ToolCall, Trajectory, digest_of
 
 
 def nested(value: str) -> str:
@@ -61,7 +62,7 @@ CONTENTS = st.one_of(
 CALLS = st.builds(
     ToolCall,
     id=st.just("call_0_0"),
-    name=CONTENTS.map(lambda name: name.replace('"', "").replace("\\", "")),
+    name=CONTENTS.map(lambda name: re.sub(r'["\\\x00-\x1f]', "", name)),  # the template writes names as they are
     arguments=st.dictionaries(CONTENTS, st.one_of(CONTENTS, st.integers(), st.lists(CONTENTS, max_size=2)), max_size=2),
 )
 TURNS = st.builds(
@@ -97,9 +98,14 @@ def unmasked(ids: list[int], mask: list[bool]) -> list[list[int]]:
     return spans
 
 
+def spelt_rows(renderer: Renderer, trace: Trajectory) -> list[tuple[list[int], list[bool]]]:
+    """Ids and masks of a teacher's trace."""
+    return [(row.ids, row.mask) for row in renderer.rows(trace, trained="teacher")]
+
+
 def test_the_spans_that_carry_loss_are_exactly_the_teachers_turns(renderer):
     for trace in clean_traces():
-        ids, mask = renderer.example(trace, trained="teacher")
+        ((ids, mask),) = spelt_rows(renderer, trace)
         spans = unmasked(ids, mask)
         assert len(spans) == len(trace.steps)
         for span, step in zip(spans, trace.steps, strict=True):
@@ -110,7 +116,7 @@ def test_the_spans_that_carry_loss_are_exactly_the_teachers_turns(renderer):
 
 
 def test_the_stop_token_is_learnt_and_what_follows_it_is_not(renderer):
-    ids, mask = renderer.example(clean_traces()[0], trained="teacher")
+    ((ids, mask),) = spelt_rows(renderer, clean_traces()[0])
     ends = [at for at, token in enumerate(ids) if token == renderer.stop_id and mask[at]]
     assert len(ends) == len(clean_traces()[0].steps)
     assert not any(mask[at + 1] for at in ends if at + 1 < len(mask))
@@ -126,12 +132,12 @@ def test_what_is_read_back_from_a_turns_ids_is_the_turn(renderer):
 def test_count_is_the_length_of_the_span_that_carries_loss(renderer):
     for trace in clean_traces():
         counted = sum(renderer.count(step.completion.message) for step in trace.steps)
-        assert counted == sum(renderer.example(trace, trained="teacher")[1])
+        assert counted == sum(spelt_rows(renderer, trace)[0][1])
 
 
 def test_a_trace_without_a_turn_of_the_one_trained_on_is_refused(renderer):
     with pytest.raises(NothingSupervisedError, match="student"):
-        renderer.example(clean_traces()[0], trained="student")
+        renderer.rows(clean_traces()[0], trained="student")
 
 
 @given(contents=st.lists(CONTENTS, min_size=3, max_size=3), turn=TURNS)
@@ -160,7 +166,7 @@ def test_a_conversation_extended_turn_by_turn_is_the_whole_one(turns, cut):
     whole = renderer.extend([], 0, messages)
     # What the template says of the conversation in one go, special tokens made harmless one by one.
     text = renderer.tokenizer.apply_chat_template(
-        [renderer._plain(message) for message in messages], tokenize=False, add_generation_prompt=True
+        renderer.template._plain_all(messages), tokenize=False, add_generation_prompt=True
     )
     assert renderer.tokenizer.decode(whole, skip_special_tokens=False) == text
     places = [at for at, message in enumerate(messages) if message.role == "assistant"]
@@ -179,25 +185,55 @@ def test_a_turn_that_was_cut_short_is_closed_by_the_template(after_turn):
     assert rest == [renderer.stop_id, *renderer.extend(full, 2, [before, said, answer])]
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused_as_soon_as_it_does():
-    forgetful = "{% if loop.last or message.role != 'assistant' %}{{ message.content }}{% endif %}"
-    renderer = with_template(TEMPLATE.replace("{{ message.content }}", forgetful))
-    opening = [Message(role="user", content="a"), Message(role="assistant", content="thinking aloud")]
-    ids = renderer.extend([], 0, opening[:1]) + renderer.turn(opening[:1], opening[1])
+def test_where_a_template_rewrites_earlier_turns_the_model_is_given_the_conversation_anew():
+    thinking = "{% if loop.last and message.reasoning %}({{ message.reasoning }}) {% endif %}{{ message.content }}"
+    renderer = with_template(TEMPLATE.replace("{{ message.content }}", thinking))
+    said = Message(role="assistant", content="aloud", reasoning="thinking")
+    messages = [Message(role="user", content="a"), said, Message(role="tool", content="b")]
+    ids = renderer.extend([], 0, messages[:1]) + renderer.turn(messages[:1], said)
+    assert renderer.tokenizer.decode(ids).endswith("<|assistant|>(thinking) aloud<|end|>")
+    prompt = renderer.prompt(ids, 2, messages)
+    assert prompt.fresh
+    assert (
+        renderer.tokenizer.decode(prompt.ids)
+        == "<|user|>a<|end|><|assistant|>aloud<|end|><|tool|>b<|end|><|assistant|>"
+    )
     with pytest.raises(TemplateError, match="rewrites"):
-        renderer.extend(ids, 2, [*opening, Message(role="tool", content="b")])
+        renderer.extend(ids, 2, messages)
 
 
-def test_a_template_that_does_not_end_turns_with_the_stop_token_is_refused():
-    renderer = with_template(TEMPLATE.replace("<|end|>", "\n"))
-    with pytest.raises(TemplateError, match="stop token"):
-        renderer.turn([Message(role="user", content="a")], Message(role="assistant", content="b"))
+def test_ids_that_are_what_the_template_writes_anew_are_kept():
+    thinking = "{% if loop.last and message.role == 'assistant' %}(thinking) {% endif %}{{ message.content }}"
+    renderer = with_template(TEMPLATE.replace("{{ message.content }}", thinking))
+    messages = [
+        Message(role="user", content="a"),
+        Message(role="assistant", content="b"),
+        Message(role="user", content="c"),
+    ]
+    fed = renderer.prompt([], 0, messages[:1]).ids
+    prompt = renderer.prompt([*fed, *spell(renderer, "b<|end|>")], 2, messages)
+    assert not prompt.fresh
+    assert renderer.tokenizer.decode(prompt.ids) == "<|user|>c<|end|><|assistant|>"
+    assert renderer.prompt([*fed, *spell(renderer, "(thinking) b<|end|>")], 2, messages).fresh
 
 
-@pytest.mark.parametrize("missing", ["chat_template", "eos_token"])
-def test_a_tokenizer_without_template_or_stop_token_is_refused(missing):
+def test_a_template_that_ends_turns_with_no_token_of_its_own_is_refused():
+    plain = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    with pytest.raises(TemplateError, match="no token of its own"):
+        with_template(plain + "{% if add_generation_prompt %}assistant: {% endif %}")
+
+
+def test_the_token_that_ends_a_turn_is_found_whatever_the_tokenizer_calls_its_end():
     tokenizer = copy.deepcopy(depot_tokenizer())
-    setattr(tokenizer, missing, None)
+    tokenizer.eos_token = "<|pad|>"
+    renderer = Renderer(tokenizer)
+    assert renderer.stop == "<|end|>"
+    assert renderer.stop_ids == {renderer.stop_id, tokenizer.convert_tokens_to_ids("<|pad|>")}
+
+
+def test_a_tokenizer_without_a_template_is_refused():
+    tokenizer = copy.deepcopy(depot_tokenizer())
+    tokenizer.chat_template = None
     with pytest.raises(TemplateError):
         Renderer(tokenizer)
 

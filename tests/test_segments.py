@@ -23,7 +23,7 @@ from agentdistill.policies.tiny import make_student, make_tokenizer
 from agentdistill.records import Completion, Segment, Task, Trajectory
 from agentdistill.rollout import EpisodeSpec, MakeEnvironment, Rollout
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
-from agentdistill.segments import segment_of, segments_of
+from agentdistill.segments import rows_of, segments_of
 from agentdistill.takeover import take_over
 from agentdistill.training import Pool, TrainingConfig, train
 
@@ -226,16 +226,16 @@ def test_of_a_takeover_from_a_teachers_trace_only_the_new_turns_carry_loss():
     (kept,) = run_all(Rollout(Depot, ScriptedTeacher(), workers=1), specs_of([trace.task], actor="teacher"))
     spec = EpisodeSpec(trace.task, 1, actor="teacher", fork=(kept, 4))
     (again,) = run_all(Rollout(Depot, ScriptedTeacher(), workers=1), [spec])
-    segment = segment_of(again, renderer, SMALL.context)
+    (segment,) = rows_of(again, renderer, SMALL.context)
     assert segment.supervised == sum(renderer.count(step.completion.message) for step in again.steps[4:])
 
 
 def test_a_row_longer_than_the_context_is_refused_and_one_as_long_is_not():
     renderer = depot_student().renderer
     trace, length = clean_traces()[0], len(clean_segments()[0].input_ids)
-    assert segment_of(trace, renderer, length) == clean_segments()[0]
+    assert rows_of(trace, renderer, length) == [clean_segments()[0]]
     with pytest.raises(SegmentTooLongError, match=f"{length} tokens"):
-        segment_of(trace, renderer, length - 1)
+        rows_of(trace, renderer, length - 1)
     assert segments_of([trace], renderer, length - 1) == ([], {"SegmentTooLongError": 1})
 
 

@@ -76,11 +76,15 @@ class LocalPolicy:
 
     def act(self, requests: Sequence[Request]) -> list[Completion]:
         """One turn for each request, sampled in batches of conversations of similar length."""
-        contexts = [
-            self.renderer.extend(request.context_ids, request.covered, request.messages, request.tools)
+        fed = [
+            self.renderer.prompt(request.context_ids, request.covered, request.messages, request.tools)
             for request in requests
         ]
-        lengths = [len(request.context_ids) + len(new) for request, new in zip(requests, contexts, strict=True)]
+        prompts = [
+            new.ids if new.fresh else [*request.context_ids, *new.ids]
+            for request, new in zip(requests, fed, strict=True)
+        ]
+        lengths = [len(prompt) for prompt in prompts]
         answers: dict[int, Completion] = {
             index: Completion(message=Message(role="assistant"), finish="context", model=self.name)
             for index, length in enumerate(lengths)
@@ -89,18 +93,18 @@ class LocalPolicy:
         fitting = sorted((i for i in range(len(requests)) if i not in answers), key=lambda i: lengths[i])
         for start in range(0, len(fitting), self.sampling.batch):
             rows = fitting[start : start + self.sampling.batch]
-            prompts = [[*requests[i].context_ids, *contexts[i]] for i in rows]
-            sampled = self._sample(prompts, [requests[i].seed for i in rows])
+            sampled = self._sample([prompts[i] for i in rows], [requests[i].seed for i in rows])
             for i, (ids, logprobs) in zip(rows, sampled, strict=True):
                 turn = sum(message.role == "assistant" for message in requests[i].messages)
                 answers[i] = Completion(
-                    message=self.renderer.read(ids, turn),
+                    message=self.renderer.read(ids, turn, requests[i].tools, prompts[i]),
                     token_ids=tuple(ids),
-                    context_ids=tuple(contexts[i]),
+                    context_ids=tuple(fed[i].ids),
+                    fresh=fed[i].fresh,
                     logprobs=tuple(logprobs),
                     input_tokens=lengths[i],
                     output_tokens=len(ids),
-                    finish="stop" if ids[-1] == self.renderer.stop_id else "length",
+                    finish="stop" if ids[-1] in self.renderer.stop_ids else "length",
                     model=self.name,
                 )
         return [answers[index] for index in range(len(requests))]
@@ -123,6 +127,7 @@ class LocalPolicy:
         luck = torch.from_numpy(
             np.stack([np.random.Generator(np.random.Philox(seed)).random(most) for seed in seeds])
         ).to(device)
+        stops = torch.tensor(sorted(self.renderer.stop_ids), device=device)
         cache = DynamicCache(config=self.model.config)
         sampled: list[list[int]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
@@ -140,7 +145,7 @@ class LocalPolicy:
             for row, token, logprob in zip(rows, chosen.tolist(), chosen_logprobs.tolist(), strict=True):
                 sampled[row].append(token)
                 logprobs[row].append(logprob)
-            going = ((chosen != self.renderer.stop_id) & (room > at + 1)).nonzero().flatten()
+            going = (~torch.isin(chosen, stops) & (room > at + 1)).nonzero().flatten()
             if going.numel() == 0:
                 break
             if going.numel() < len(rows):  # finished conversations leave the batch
