@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         UsageError,
         VerifierError,
     )
-    from agentdistill.policies.base import Policy, Request
+    from agentdistill.policies.base import Policy, Request, Scorer, ScoreRequest, Scores
     from agentdistill.records import (
         Completion,
         Divergence,
@@ -97,6 +97,9 @@ __all__ = [
     "SandboxFile",
     "SandboxLostError",
     "SandboxUnavailableError",
+    "ScoreRequest",
+    "Scorer",
+    "Scores",
     "Segment",
     "SegmentError",
     "SegmentTooLongError",

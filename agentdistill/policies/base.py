@@ -49,3 +49,31 @@ class Policy(Protocol):
             PolicyError: the model or its server did not answer.
         """
         ...
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """All ids of a conversation, and the index from which each is to be scored given all before it."""
+
+    ids: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Natural log-probabilities at temperature 1, one for each scored id."""
+
+    logprobs: tuple[float, ...]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Gives the log-probabilities of given tokens."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        """The scores of each request, in order.
+
+        Raises:
+            PolicyError: the model or its server did not answer, or cannot score these ids.
+        """
+        ...
