@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         UsageError,
         VerifierError,
     )
-    from agentdistill.policies.base import Policy, Request, Scorer, ScoreRequest, Scores
+    from agentdistill.policies.base import Joinable, Policy, Request, Scorer, ScoreRequest, Scores
     from agentdistill.records import (
         Completion,
         Divergence,
@@ -77,6 +77,7 @@ __all__ = [
     "ExecResult",
     "Fork",
     "InfrastructureError",
+    "Joinable",
     "LedgerEntry",
     "Limits",
     "LiveProcesses",

@@ -26,10 +26,10 @@ from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.policies.tiny import TinyConfig, make_student, make_tokenizer
 from agentdistill.records import Message
 
-THREADS, ROUNDS = int(os.environ.get("THREADS", "1")), int(os.environ.get("ROUNDS", "5"))
-HIDDEN, LAYERS = int(os.environ.get("HIDDEN", "256")), int(os.environ.get("LAYERS", "4"))
-NEW, RESULT = int(os.environ.get("NEW", "32")), int(os.environ.get("RESULT", "160"))
-OPENING = 200
+THREADS, ROUNDS = int(os.environ.get("THREADS", "1")), int(os.environ.get("ROUNDS", "3"))
+HIDDEN, LAYERS = int(os.environ.get("HIDDEN", "128")), int(os.environ.get("LAYERS", "4"))
+NEW, RESULT = int(os.environ.get("NEW", "24")), int(os.environ.get("RESULT", "80"))
+OPENING = 100
 WORDS = [
     f"{head}{tail}" for head in ("bolt", "cup", "shelf", "crate", "lamp") for tail in ("s", "ing", "ed", "er", "ly")
 ]
@@ -124,7 +124,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
     episodes, turns = (int(number) for number in [*sys.argv[1:], "16", "10"][:2])
-    config = TinyConfig(vocabulary=2000, hidden=HIDDEN, layers=LAYERS, heads=HIDDEN // 64, context=8192)
+    config = TinyConfig(vocabulary=2000, hidden=HIDDEN, layers=LAYERS, heads=HIDDEN // 32, context=8192)
     luck = np.random.default_rng(1)
     tokenizer = make_tokenizer([words(luck, 50) for _ in range(50)], config)
     model = make_student(tokenizer, config, 0)
@@ -138,6 +138,7 @@ def main() -> None:
         if os.environ.get("PEER", "1") == "1":
             ways["generate_batch"] = continuous(model, tokenizer, episodes * (longest + 64))
         found = {"ours": (spent, 0)} | {name: again(say, fed, said) for name, say in ways.items()}
+        print({name: round(seconds, 1) for name, (seconds, _) in found.items()}, file=sys.stderr, flush=True)
         for name, (seconds, wrong) in found.items():
             if number:
                 times[name].append(seconds)

@@ -67,6 +67,15 @@ class ContinuousBatch:
             self._sample(self.rows, self.slots.feed(0, last, [row.held for row in self.rows]), last)
         return self._leave()
 
+    def cancel(self, turn: Turn) -> None:
+        """Let a conversation leave without its turn."""
+        if turn in self.waiting:
+            self.waiting.remove(turn)
+        for at, row in enumerate(self.rows):
+            if row.turn is turn:
+                self._close(at)
+                return
+
     def clear(self) -> None:
         """Forget everybody and everything."""
         self.waiting.clear()
@@ -140,13 +149,17 @@ class ContinuousBatch:
             ids = [*row.turn.prompt, *row.turn.sampled[:-1]]
             if self.slots.bytes < self.sampling.cache_bytes:
                 self.prefixes.keep(ids, functools.partial(self.slots.read, at))
-            last = self.rows.pop()
-            if last is not row:
-                self.slots.move(len(self.rows), at, last.held)
-                self.rows[at] = last
+            self._close(at)
         if over:
             self._shrink()
         return [row.turn for _, row in over]
+
+    def _close(self, at: int) -> None:
+        """Take a row out; the last one moves into its place."""
+        last = self.rows.pop()
+        if at < len(self.rows):
+            self.slots.move(len(self.rows), at, last.held)
+            self.rows[at] = last
 
     def _shrink(self) -> None:
         self.prefixes.shrink(max(0, self.sampling.cache_bytes - self.slots.bytes))

@@ -45,6 +45,11 @@ class PlainBatches:
             self._sample(turns)
         return turns
 
+    def cancel(self, turn: Turn) -> None:
+        """Let a conversation wait no more."""
+        if turn in self.waiting:
+            self.waiting.remove(turn)
+
     def clear(self) -> None:
         """Forget everybody."""
         self.waiting.clear()

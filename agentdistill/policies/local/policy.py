@@ -141,6 +141,14 @@ class LocalPolicy:
             raise
         return answers + [self._answer(turn) for turn in over]
 
+    def cancel(self, tickets: Sequence[int]) -> None:
+        """Answer these no more."""
+        gone = [turn for turn, (ticket, _, _) in self._asked.items() if ticket in tickets]
+        for turn in gone:
+            del self._asked[turn]
+            self.batch.cancel(turn)
+        self._answers = [answer for answer in self._answers if answer[0] not in tickets]
+
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         """Natural log-probabilities of given ids at temperature 1.
 
