@@ -19,7 +19,7 @@ from pathlib import Path
 from agentdistill.environment import ToolEnvironment
 from agentdistill.loading import load_environment
 from agentdistill.policies.base import Scorer, ScoreRequest
-from agentdistill.policies.local import LocalPolicy
+from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import TinyConfig, make_student, make_tokenizer
 from agentdistill.records import Segment, Trajectory, derive_seed
@@ -100,7 +100,8 @@ def likelihood(scorer: Scorer, rows: Sequence[Segment]) -> float:
 
 
 def success(policy: LocalPolicy, make: MakeEnvironment, count: int) -> float:
-    """The share of held-out tasks that a policy solves by itself."""
+    """The share of held-out tasks that a policy solves by itself, taking the likeliest token each time."""
+    policy = LocalPolicy(policy.model, policy.renderer.tokenizer, Sampling(temperature=0.0))
     source = make()
     specs = [EpisodeSpec(task, seed=at) for at, task in enumerate(source.make_tasks("heldout", count, 1))]
     source.close()

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from agentdistill_environments.depot import Depot
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from students import SMALL, depot_student, depot_tokenizer, untrained
+from students import SMALL, depot_student, depot_tokenizer, play, specs_of, untrained
 from transformers import (
     AutoModelForCausalLM,
     Gemma3ForCausalLM,
@@ -24,7 +25,7 @@ from transformers import (
 
 from agentdistill.errors import PolicyError
 from agentdistill.policies import Request
-from agentdistill.policies.base import Scorer, ScoreRequest
+from agentdistill.policies.base import Joinable, Scorer, ScoreRequest
 from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.policies.local.continuous import ContinuousBatch
 from agentdistill.policies.local.plain import PlainBatches
@@ -32,6 +33,7 @@ from agentdistill.policies.local.prefixes import Prefixes
 from agentdistill.policies.local.probing import probe
 from agentdistill.policies.local.sampling import Turn
 from agentdistill.records import Message
+from agentdistill.rollout import Rollout
 
 STOP = 1
 GREEDY = Sampling(temperature=0.0)
@@ -317,3 +319,63 @@ def test_what_cannot_be_scored_is_refused(request_: ScoreRequest) -> None:
     assert SMALL.context < 700
     with pytest.raises(PolicyError, match="cannot be scored"):
         LocalPolicy(MODEL, depot_tokenizer()).score([request_])
+
+
+# ---- in a rollout ----------------------------------------------------------------------------------------------------
+
+
+class AllAtOnce:
+    """A policy that hides that others may join."""
+
+    privileged = False
+
+    def __init__(self, policy: LocalPolicy) -> None:
+        self.policy = policy
+        self.name = policy.name
+
+    def act(self, requests: Any) -> Any:
+        return self.policy.act(requests)
+
+
+def test_episodes_that_join_go_as_episodes_that_wait_for_each_other() -> None:
+    sampling = Sampling(batch=3, cache_bytes=400_000)
+    policy = depot_student(sampling)
+    assert isinstance(policy, Joinable)
+    assert not isinstance(AllAtOnce(policy), Joinable)
+    joining = play(Depot, policy, 10)
+    waiting = play(Depot, AllAtOnce(depot_student(sampling)), 10)
+    assert [each.messages() for each in joining] == [each.messages() for each in waiting]
+    assert [each.ending for each in joining] == [each.ending for each in waiting]
+    assert not policy.batch.waiting
+
+
+def test_a_policy_that_breaks_while_others_join_voids_only_who_was_asking() -> None:
+    policy = depot_student()
+    advance, broken = policy.advance, [40]
+
+    def sometimes() -> list[tuple[int, Any]]:
+        broken[:] = [left - 1 for left in broken]
+        if 0 in broken:
+            policy.cancel(list(range(10_000)))
+            raise PolicyError("gone")
+        return advance()
+
+    policy.advance = sometimes  # type: ignore[method-assign]
+    traces = play(Depot, policy, 8, retries=0, live=2)
+    void = [each for each in traces if each.errored]
+    assert 0 < len(void) < len(traces)
+    assert {each.error for each in void} == {"PolicyError: gone"}
+    policy = depot_student()
+    again = {each.id: each.messages() for each in play(Depot, policy, 8)}
+    assert all(each.messages() == again[each.id] for each in traces if not each.errored)
+
+
+def test_a_rollout_that_is_left_early_leaves_nobody_in_the_batch() -> None:
+    policy = depot_student()
+    running = Rollout(Depot, policy, workers=1, live=4).run(specs_of(Depot().make_tasks("train", 8)))
+    next(running)
+    assert isinstance(policy.batch, ContinuousBatch)
+    running.close()  # type: ignore[attr-defined]
+    assert not policy.batch.rows
+    assert not policy.batch.waiting
+    assert policy.advance() == []

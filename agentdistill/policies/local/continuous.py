@@ -17,6 +17,11 @@ from agentdistill.policies.local.prefixes import Prefixes
 from agentdistill.policies.local.sampling import Sampling, Turn, choose
 from agentdistill.policies.local.slots import Shape, Slots
 
+# A pass over a few tokens costs little less than one over many: who wants to join waits for company, a share of those
+# who are there, but for no more than so many tokens of theirs.
+COMPANY = 4
+PATIENCE = 8
+
 
 @dataclass(eq=False)
 class _Row:
@@ -45,6 +50,7 @@ class ContinuousBatch:
         self.waiting: deque[Turn] = deque()
         self.rows: list[_Row] = []
         self.fed = 0
+        self._waited = 0
         self._weights: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -62,11 +68,13 @@ class ContinuousBatch:
         if joining := self._admit():
             self._prefill(joining)
         elif self.rows:
+            self._waited += bool(self.waiting)
             self.fed += len(self.rows)
             last = [[row.turn.sampled[-1]] for row in self.rows]
             self._sample(self.rows, self.slots.feed(0, last, [row.held for row in self.rows]), last)
         return self._leave()
 
+    @torch.inference_mode()
     def cancel(self, turn: Turn) -> None:
         """Let a conversation leave without its turn."""
         if turn in self.waiting:
@@ -86,6 +94,8 @@ class ContinuousBatch:
     def _admit(self) -> list[_Row]:
         """Waiting conversations for which there is room, with what is known of them in their slots."""
         joining: list[_Row] = []
+        if self.rows and len(self.waiting) * COMPANY < len(self.rows) and self._waited < PATIENCE:
+            return []
         longest = max((row.most for row in self.rows), default=0)
         while self.waiting:
             row = _Row(self.waiting[0])
@@ -98,6 +108,7 @@ class ContinuousBatch:
             longest = max(longest, row.most)
         if not joining:
             return []
+        self._waited = 0
         self._forget_stale()
         found = {id(row): self.prefixes.find(row.turn.prompt[:-1]) for row in joining}
         for row in joining:
@@ -166,7 +177,9 @@ class ContinuousBatch:
 
     def _forget_stale(self) -> None:
         """What other weights left behind is worthless: training in place and loading are told by torch's own counts."""
-        weights = tuple((each.data_ptr(), each._version) for each in self.model.parameters())
+        weights = tuple(
+            (each.data_ptr(), 0 if each.is_inference() else each._version) for each in self.model.parameters()
+        )
         if weights != self._weights:
             self.prefixes.clear()
             self._weights = weights
