@@ -202,7 +202,6 @@ def of_kind(kind: str) -> Any:
     }
     if kind == "mamba":
         model: Any = MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, state_size=8))
-        model.config.max_position_embeddings = 256
     elif kind == "gemma3, sliding and full":
         layers = ["sliding_attention", "sliding_attention", "full_attention"]
         model = Gemma3ForCausalLM(Gemma3TextConfig(**size, sliding_window=8, layer_types=layers))
@@ -247,6 +246,42 @@ def test_a_model_whose_state_cannot_be_kept_is_sampled_plainly() -> None:
     assert list(answer.token_ids) == expected[0, prompt.shape[1] :].tolist()
     (scores,) = policy.score([ScoreRequest((*answer.context_ids, *answer.token_ids), len(answer.context_ids))])
     assert list(scores.logprobs) == pytest.approx(list(answer.logprobs), abs=1e-4)
+
+
+def test_a_cohort_says_greedily_what_one_batched_generate_a_turn_says() -> None:
+    policy = LocalPolicy(MODEL, depot_tokenizer(), Sampling(temperature=0.0, max_new_tokens=12))
+    talks = [[Message(role="user", content="ship: bolt red " * count)] for count in range(1, 9)]
+    known: list[tuple[int, ...]] = [()] * len(talks)
+    for turn in range(4):
+        asked = [
+            Request(tuple(talk), context_ids=fed, covered=2 * turn) for talk, fed in zip(talks, known, strict=True)
+        ]
+        answers = policy.act(asked)
+        known = [(*fed, *said.context_ids) for fed, said in zip(known, answers, strict=True)]
+        longest = max(map(len, known))
+        prompts = torch.tensor([[0] * (longest - len(fed)) + list(fed) for fed in known])
+        mask = torch.tensor([[0] * (longest - len(fed)) + [1] * len(fed) for fed in known])
+        wanted = MODEL.generate(prompts, attention_mask=mask, do_sample=False, max_new_tokens=12, pad_token_id=STOP)
+        for row, (talk, said) in enumerate(zip(talks, answers, strict=True)):
+            assert list(said.token_ids) == wanted[row, longest:].tolist()[: len(said.token_ids)]
+            assert len(said.token_ids) == 12 or said.token_ids[-1] == STOP
+            known[row] = (*known[row], *said.token_ids)
+            talk += [said.message, Message(role="tool", content=f"A: cup bolt {turn} " * (row + 1))]
+
+
+def test_log_probabilities_of_a_whole_episode_are_those_of_one_forward_pass() -> None:
+    policy = depot_student()
+    for trace in play(Depot, policy, 4):
+        fed: list[int] = []
+        said: list[tuple[int, int, float]] = []
+        for step in trace.steps:
+            fed += step.completion.context_ids
+            for token, logprob in zip(step.completion.token_ids, step.completion.logprobs, strict=True):
+                said.append((len(fed), token, logprob))
+                fed.append(token)
+        with torch.no_grad():
+            logprobs = torch.log_softmax(policy.model(torch.tensor([fed])).logits[0].double(), -1)
+        assert max(abs(logprobs[at - 1, token].item() - logprob) for at, token, logprob in said) < 1e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -14,7 +14,7 @@ from agentdistill.policies.base import Request, ScoreRequest, Scores
 from agentdistill.policies.local.continuous import ContinuousBatch
 from agentdistill.policies.local.plain import PlainBatches
 from agentdistill.policies.local.pretrained import Checkpoint
-from agentdistill.policies.local.probing import probe
+from agentdistill.policies.local.probing import longest_context, probe
 from agentdistill.policies.local.sampling import Sampling, Turn
 from agentdistill.policies.local.scoring import score
 from agentdistill.records import Completion, Message
@@ -44,7 +44,7 @@ class LocalPolicy:
         self.renderer = Renderer(tokenizer)
         self.sampling = sampling or Sampling()
         self.name = name
-        self.context = int(model.config.get_text_config().max_position_embeddings)
+        self.context = longest_context(model, tokenizer)
         self._batch: ContinuousBatch | PlainBatches | None = None
         self._asked: dict[Turn, tuple[int, Request, list[int]]] = {}
         self._answers: list[tuple[int, Completion]] = []

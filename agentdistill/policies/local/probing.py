@@ -19,6 +19,11 @@ LONGEST = 8192
 KINDS = {"full_attention", "sliding_attention"}
 
 
+def longest_context(model: Any, tokenizer: Any) -> int:
+    """The most tokens of a conversation: the model's positions, or what its tokenizer says where it counts none."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length)
+
+
 @torch.inference_mode()
 def probe(model: Any) -> Shape | None:
     """What one token leaves behind in `model`, or `None` if `Slots` would not give what a plain pass gives."""
@@ -27,7 +32,7 @@ def probe(model: Any) -> Shape | None:
     kinds = list(dict.fromkeys(layer_types or ["full_attention"]))
     if set(kinds) - KINDS or config._attn_implementation not in ("sdpa", "eager"):
         return None
-    longest = config.max_position_embeddings
+    longest = getattr(config, "max_position_embeddings", None) or LONGEST
     window = getattr(config, "sliding_window", None) or 0
     if window >= longest:
         window = 0  # it hides nothing
