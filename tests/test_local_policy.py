@@ -31,7 +31,7 @@ from agentdistill.policies.local.continuous import ContinuousBatch
 from agentdistill.policies.local.plain import PlainBatches
 from agentdistill.policies.local.prefixes import Prefixes
 from agentdistill.policies.local.probing import probe
-from agentdistill.policies.local.sampling import Turn
+from agentdistill.policies.local.sampling import Turn, choose
 from agentdistill.records import Message
 from agentdistill.rollout import Rollout
 
@@ -115,6 +115,18 @@ def test_whoever_joins_leaves_forks_or_is_forgotten_every_conversation_says_what
         settle(batch.advance())
     assert not batch.rows
     assert not batch.waiting
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
+@pytest.mark.parametrize("peak", [0.1, 2.0, 6.0])
+def test_the_likeliest_of_a_large_vocabulary_decide_as_all_of_it_does(monkeypatch, top_p: float, peak: float) -> None:
+    logits = peak * torch.randn(40, 9000, generator=torch.Generator().manual_seed(0))
+    turns = [Turn([1], seed, 1) for seed in range(40)]
+    few = choose(logits, turns, Sampling(top_p=top_p))
+    monkeypatch.setattr("agentdistill.policies.local.sampling.LARGE", 10**6)
+    everything = choose(logits, turns, Sampling(top_p=top_p))
+    assert [token for token, _ in few] == [token for token, _ in everything]
+    assert [logprob for _, logprob in few] == pytest.approx([logprob for _, logprob in everything], abs=1e-5)
 
 
 def test_only_what_is_new_is_fed_again() -> None:

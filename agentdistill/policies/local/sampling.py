@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+# Sorting a large vocabulary for every token takes longer than many a model: mostly its likeliest tokens decide.
+LARGE = 8192
+LIKELIEST = 256
+
 
 class Sampling(BaseModel):
     """How a local policy samples."""
@@ -75,12 +79,43 @@ def choose(logits: torch.Tensor, turns: Sequence[Turn], sampling: Sampling) -> l
     else:
         luck = torch.tensor([turn.luck for turn in turns], dtype=torch.float64, device=logits.device)
         logprobs = torch.log_softmax(logits / sampling.temperature, dim=-1)
-        probabilities, order = logprobs.exp().double().sort(dim=-1, descending=True, stable=True)
-        cumulative = probabilities.cumsum(dim=-1)
-        kept = (cumulative - probabilities) < sampling.top_p
-        total = (probabilities * kept).sum(dim=-1)
+        probabilities = logprobs.exp().double()
+        size = probabilities.shape[-1]
+        drawn = _draw(probabilities, luck, sampling.top_p, LIKELIEST) if size >= LARGE else None
+        drawn = drawn or _draw(probabilities, luck, sampling.top_p, size)
+        assert drawn is not None
+        chosen, total = drawn
         logprobs = logprobs - total.log().float()[:, None]  # what is sampled from is only what was kept
-        place = (cumulative < (luck * total)[:, None]).sum(dim=-1)
-        place = torch.minimum(place, kept.sum(dim=-1) - 1)
-        chosen = order.gather(1, place[:, None])[:, 0]
     return list(zip(chosen.tolist(), logprobs.gather(1, chosen[:, None])[:, 0].tolist(), strict=True))
+
+
+def _draw(
+    probabilities: torch.Tensor, luck: torch.Tensor, top_p: float, most: int
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The token that each row's luck falls on, the likeliest first, and how probable together those are that were kept.
+
+    Args:
+        probabilities: float64 [rows, vocabulary].
+        luck: uniform numbers, float64 [rows].
+        top_p: the likeliest tokens that together have this probability are kept.
+        most: how many of the likeliest are looked at.
+
+    Returns:
+        Token ids [rows] and probabilities [rows]; `None` where so few do not decide.
+    """
+    if most < probabilities.shape[-1]:
+        ranked, order = probabilities.topk(most, dim=-1)
+    else:
+        ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    cumulative = ranked.cumsum(dim=-1)
+    kept = (cumulative - ranked) < top_p
+    total = (ranked * kept).sum(dim=-1)
+    if most < probabilities.shape[-1]:
+        if top_p == 1.0:
+            total = probabilities.sum(dim=-1)
+        needed = luck * total if top_p == 1.0 else torch.full_like(total, top_p)
+        if bool((cumulative[:, -1] < needed).any()):
+            return None
+    place = (cumulative < (luck * total)[:, None]).sum(dim=-1)
+    place = torch.minimum(place, kept.sum(dim=-1) - 1)
+    return order.gather(1, place[:, None])[:, 0], total
