@@ -1,8 +1,8 @@
 """A learned teacher of one to two million parameters, made in minutes: `python examples/tiny_teacher.py FOLDER`.
 
-It is trained on what the scripted teachers of both ready environments say (knowing and exploring, on training tasks),
-and saved so that the Auto classes load it: a policy, and a scorer where log-probabilities are wanted. What it says of
-traces on held-out tasks is printed beside what an untrained one says.
+It is trained on what the scripted teachers of both ready environments say on training tasks (exploring ones, which know
+no more than it does, unless told otherwise), and saved so that the Auto classes load it: a policy, and a scorer where
+log-probabilities are wanted. What it says of traces on held-out tasks is printed beside what an untrained one says.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from agentdistill.segments import segments_of
 from agentdistill.training import Pool, Progress, TrainingConfig, save_checkpoint, train
 
 ENVIRONMENTS = ("depot", "repair")
-SIZE = TinyConfig(vocabulary=1500, hidden=192, layers=3, heads=3, context=640)
-TRAINING = TrainingConfig(steps=900, tokens_per_step=500, learning_rate=4e-3, weight_decay=0.1)
+STYLES = ("exploring",)
+LIVE = 64  # episodes at once
+SIZE = TinyConfig(vocabulary=1500, hidden=256, layers=2, heads=2, context=640)
+TRAINING = TrainingConfig(steps=1200, tokens_per_step=300, learning_rate=5e-3, weight_decay=0.3)
 
 
 @contextmanager
@@ -48,15 +50,18 @@ def worlds(name: str) -> Iterator[MakeEnvironment]:
             backend.close()
 
 
-def play(make: MakeEnvironment, split: str, count: int, seed: int) -> list[Trajectory]:
-    """What the scripted teachers do on `count` tasks of a split, those that succeed; half of them knowing."""
+def play(make: MakeEnvironment, split: str, count: int, seed: int, styles: Sequence[str] = STYLES) -> list[Trajectory]:
+    """What scripted teachers do on `count` tasks of a split, those that succeed; the styles take turns."""
     source: ToolEnvironment = make()
     tasks = source.make_tasks(split, count, seed)
     source.close()
     done: list[Trajectory] = []
-    for style, share in (("knowing", tasks[::2]), ("exploring", tasks[1::2])):
+    for at, style in enumerate(styles):
+        share = tasks[at :: len(styles)]
         specs = [EpisodeSpec(task, derive_seed(style, seed, task.id), actor="teacher") for task in share]
-        ended = {each.id: each for each in Rollout(make, ScriptedTeacher(style), keep_snapshots=False).run(specs)}
+        ended = {
+            each.id: each for each in Rollout(make, ScriptedTeacher(style), live=LIVE, keep_snapshots=False).run(specs)
+        }
         done += [ended[spec.id] for spec in specs if ended[spec.id].succeeded]
     return done
 
@@ -105,7 +110,7 @@ def success(policy: LocalPolicy, make: MakeEnvironment, count: int) -> float:
     source = make()
     specs = [EpisodeSpec(task, seed=at) for at, task in enumerate(source.make_tasks("heldout", count, 1))]
     source.close()
-    return sum(each.succeeded for each in Rollout(make, policy, keep_snapshots=False).run(specs)) / count
+    return sum(each.succeeded for each in Rollout(make, policy, live=LIVE, keep_snapshots=False).run(specs)) / count
 
 
 def main() -> None:
@@ -113,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--environments", nargs="+", default=ENVIRONMENTS)
+    parser.add_argument("--styles", nargs="+", default=STYLES, help="knowing, exploring or both")
     parser.add_argument("--episodes", type=int, default=600, help="of each environment, to learn from")
     parser.add_argument("--heldout", type=int, default=60, help="of each environment, to be measured on")
     parser.add_argument("--steps", type=int, default=TRAINING.steps)
@@ -123,8 +129,8 @@ def main() -> None:
     held: dict[str, list[Trajectory]] = {}
     for name in given.environments:
         with worlds(name) as make:
-            learnt += play(make, "train", given.episodes, given.seed)
-            held[name] = play(make, "heldout", given.heldout, given.seed)
+            learnt += play(make, "train", given.episodes, given.seed, given.styles)
+            held[name] = play(make, "heldout", given.heldout, given.seed, given.styles)
     print(f"{len(learnt)} traces after {time.monotonic() - began:.0f} s", flush=True)
     training = TRAINING.model_copy(update={"steps": given.steps})
     teacher, untrained, refused = make_teacher(learnt, SIZE, training, given.seed)
