@@ -6,9 +6,9 @@ tool results between them, contexts up to 1,468 tokens, a Llama of 0.8 million p
 CPU, medians of three rounds, the same ids from all three:
 
 ===========================================================  ===================
-this policy                                                  587 tokens a second
-`generate_batch`, its manager and shared blocks kept         247 tokens a second
-one batched `generate` a turn, which feeds everything again  168 tokens a second
+this policy                                                  724 tokens a second
+`generate_batch`, its manager and shared blocks kept         350 tokens a second
+one batched `generate` a turn, which feeds everything again  223 tokens a second
 ===========================================================  ===================
 
 Three more reasons: its luck belongs to the run and not to the request, so that the company in a batch changes what is
