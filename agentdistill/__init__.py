@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         UsageError,
         VerifierError,
     )
-    from agentdistill.policies.base import Policy, Request
+    from agentdistill.policies.base import Joinable, Policy, Request, Scorer, ScoreRequest, Scores
     from agentdistill.records import (
         Completion,
         Divergence,
@@ -78,6 +78,7 @@ __all__ = [
     "ExecResult",
     "Fork",
     "InfrastructureError",
+    "Joinable",
     "LedgerEntry",
     "Limits",
     "LiveProcesses",
@@ -99,6 +100,9 @@ __all__ = [
     "SandboxFile",
     "SandboxLostError",
     "SandboxUnavailableError",
+    "ScoreRequest",
+    "Scorer",
+    "Scores",
     "Segment",
     "SegmentError",
     "SegmentTooLongError",

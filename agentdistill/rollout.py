@@ -1,21 +1,22 @@
 """Episodes: one is a small state machine; many run at once.
 
 The model is called in batches over all conversations that wait for a turn; the worlds move in a thread pool. While
-the model thinks about one half, the sandboxes of the other half run.
+the model thinks about one half, the sandboxes of the other half run. A policy that lets conversations join (`Joinable`)
+takes each as soon as its world has answered.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import PolicyError, UsageError
-from agentdistill.policies import Policy, Request
+from agentdistill.policies import Joinable, Policy, Request
 from agentdistill.records import (
     Actor,
     Completion,
@@ -238,14 +239,15 @@ class Rollout:
         everyone: list[ToolEnvironment] = []
         ready: list[tuple[Episode, int]] = []
         moving: dict[Future[None], tuple[Episode, int]] = {}
+        asking = _Asking(self.policy)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="world")
 
         def move(episode: Episode, tries: int, act: Callable[..., None], *arguments: Any) -> None:
             moving[pool.submit(act, *arguments)] = (episode, tries)
 
         try:
-            while waiting or ready or moving:
-                while waiting and len(ready) + len(moving) < self.live:
+            while waiting or ready or moving or asking.open:
+                while waiting and len(ready) + len(moving) + len(asking.open) < self.live:
                     spec, tries = waiting.popleft()
                     if not idle:
                         everyone.append(self.make_environment())
@@ -253,8 +255,11 @@ class Rollout:
                     episode = Episode(spec, idle.pop(), self.policy.name, self.keep_snapshots, self._owner(spec.id))
                     move(episode, tries, episode.begin)
                 # The model waits until half of all conversations want a turn, so that neither side idles for long.
-                while moving and len(ready) < len(moving):
-                    done, _ = wait(moving, return_when=FIRST_COMPLETED)
+                while moving:
+                    enough = len(ready) + len(asking.open) >= len(moving)
+                    done, _ = wait(moving, timeout=0 if enough else None, return_when=FIRST_COMPLETED)
+                    if not done:
+                        break
                     for future in done:
                         episode, tries = moving.pop(future)
                         if (error := future.exception()) is not None:
@@ -274,14 +279,14 @@ class Rollout:
                         else:
                             idle.append(episode.environment)
                         yield episode.trajectory()
-                if ready:
-                    acting, ready = ready, []
-                    for (episode, tries), completion in zip(acting, self._act(acting), strict=True):
-                        if isinstance(completion, Completion):
-                            move(episode, tries, episode.feed, completion)
-                        else:
-                            move(episode, tries, _raise, completion)
+                for (episode, tries), completion in asking.answers(ready):
+                    if isinstance(completion, Completion):
+                        move(episode, tries, episode.feed, completion)
+                    else:
+                        move(episode, tries, _raise, completion)
+                ready = []
         finally:
+            asking.close()
             pool.shutdown(wait=True, cancel_futures=True)
             for environment in everyone:
                 environment.close()
@@ -289,12 +294,33 @@ class Rollout:
     def _owner(self, episode: str) -> str:
         return f"{self.stage}/{episode}" if self.stage else ""
 
-    def _act(self, acting: list[tuple[Episode, int]]) -> list[Completion] | list[PolicyError]:
+
+class _Asking:
+    """Asks a policy: all at once, or each as it comes where the policy takes them so."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.open: dict[int, tuple[Episode, int]] = {}
+
+    def answers(
+        self, acting: list[tuple[Episode, int]]
+    ) -> Sequence[tuple[tuple[Episode, int], Completion | PolicyError]]:
+        """Ask for these too; what is answered by now."""
         requests = [request for episode, _ in acting if (request := episode.next_request()) is not None]
         try:
-            return self.policy.act(requests)
+            if not isinstance(self.policy, Joinable):
+                return list(zip(acting, self.policy.act(requests), strict=True)) if acting else []
+            self.open.update(zip(self.policy.submit(requests), acting, strict=True))
+            return [(self.open.pop(ticket), said) for ticket, said in self.policy.advance() if ticket in self.open]
         except PolicyError as error:
-            return [error] * len(requests)
+            asked = [*acting, *(each for each in self.open.values() if each not in acting)]
+            self.open.clear()
+            return [(each, error) for each in asked]
+
+    def close(self) -> None:
+        """Want no more answers."""
+        if self.open and isinstance(self.policy, Joinable):
+            self.policy.cancel(list(self.open))
 
 
 def _raise(error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -31,20 +32,12 @@ Ids = tuple[int, ...]
 
 
 @contextmanager
-def forwards(model: Any) -> Iterator[list[tuple[torch.Tensor, torch.Tensor | None, bool]]]:
-    """Everything the model is fed while this is open: ids, attention mask, whether the cache was empty."""
-    fed: list[tuple[torch.Tensor, torch.Tensor | None, bool]] = []
+def forwards(model: Any) -> Iterator[list[torch.Tensor]]:
+    """The ids of every forward pass while this is open."""
+    fed: list[torch.Tensor] = []
 
     def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        cache = named.get("past_key_values")
-        mask = named.get("attention_mask")
-        fed.append(
-            (
-                named["input_ids"].clone(),
-                None if mask is None else mask.clone(),
-                not cache or not cache.get_seq_length(),
-            )
-        )
+        fed.append(named["input_ids"].clone())
 
     hook = model.register_forward_pre_hook(note, with_kwargs=True)
     try:
@@ -53,12 +46,38 @@ def forwards(model: Any) -> Iterator[list[tuple[torch.Tensor, torch.Tensor | Non
         hook.remove()
 
 
-class Watched:
-    """A local policy whose model is watched: what it was fed is put together from the forward passes alone.
+@contextmanager
+def seen_by(model: Any) -> Iterator[Counter[Ids]]:
+    """Every conversation that the last query of a row could see in a forward pass while this is open.
 
-    With a cache the model is fed a batch of prompts, padded on the left, then one token a row; rows that are done
-    leave the batch. Which rows stay is told by how many tokens their completions have.
+    It is read out of what attention was given, wherever that came from: in the first layer a value depends on its
+    token alone, so that tokens can be told from values.
     """
+    seen: Counter[Ids] = Counter()
+    layer = model.model.layers[0]
+    with torch.no_grad():
+        table = layer.self_attn.v_proj(layer.input_layernorm(model.model.embed_tokens.weight))
+
+    def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        slots = named["past_key_values"]
+        values = slots.values[0, slots._first : slots._last, : slots._held].flatten(2)
+        last = named["position_ids"][:, -1]
+        for row, mask, position in zip(values, named["attention_mask"], last.tolist(), strict=True):
+            visible = mask[0, -1] == 0
+            assert visible.tolist() == [column <= position for column in range(len(visible))]
+            far, which = torch.cdist(row[visible], table, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1)
+            assert far.max() < 1e-4
+            seen[tuple(which.tolist())] += 1
+
+    hook = model.register_forward_hook(note, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+class Watched:
+    """A local policy whose model is watched: in each pass a row sees its prompt and its turn so far, and no more."""
 
     privileged = False
 
@@ -69,29 +88,17 @@ class Watched:
         self.said: list[Completion] = []
 
     def act(self, requests: Sequence[Request]) -> list[Completion]:
-        with forwards(self.policy.model) as fed:
+        assert self.policy.batch  # which is tried out on the model, unwatched
+        with seen_by(self.policy.model) as seen:
             completions = self.policy.act(requests)
         self.said += completions
-        asked = zip(requests, completions, strict=True)
-        answered = [
-            ((*request.context_ids, *said.context_ids), said.token_ids) for request, said in asked if said.token_ids
-        ]
-        waiting = sorted(answered, key=lambda pair: len(pair[0]))
-        batch: list[tuple[Ids, Ids]] = []
-        at = 0
-        for ids, mask, first in fed:
-            assert mask is not None
-            if first:
-                batch, waiting, at = waiting[: len(ids)], waiting[len(ids) :], 0
-                rows = [tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, mask, strict=True)]
-                assert rows == [prompt for prompt, _ in batch]
-                self.prompts.update(rows)
-            else:
-                at += 1
-                batch = [pair for pair in batch if len(pair[1]) > at]
-                assert ids.tolist() == [[turn[at - 1]] for _, turn in batch]
-                assert mask.sum(1).tolist() == [len(prompt) + at for prompt, _ in batch]
-        assert not waiting
+        expected: Counter[Ids] = Counter()
+        for request, said in zip(requests, completions, strict=True):
+            prompt = (*request.context_ids, *said.context_ids)
+            expected.update((*prompt, *said.token_ids[:at]) for at in range(len(said.token_ids)))
+            if said.token_ids:
+                self.prompts.add(prompt)
+        assert seen == expected
         return completions
 
 
@@ -100,7 +107,7 @@ def trained_on(model: Any, segments: Sequence[Segment]) -> set[Ids]:
     ends = {len(segment.input_ids) for segment in segments}
     with forwards(model) as fed:
         train(model, [Pool(segments, 1.0)], TrainingConfig(steps=3, tokens_per_step=10_000), seed=0)
-    return {tuple(row[:end].tolist()) for ids, *_ in fed for row in ids for end in ends if end <= len(row)}
+    return {tuple(row[:end].tolist()) for ids in fed for row in ids for end in ends if end <= len(row)}
 
 
 def prefix(segment: Segment) -> Ids:

@@ -1,5 +1,5 @@
-"""Who acts: the protocol in `base`; scripted, and local transformers models."""
+"""Who acts: the protocols in `base`; scripted, and local transformers models."""
 
-from agentdistill.policies.base import Policy, Request
+from agentdistill.policies.base import Joinable, Policy, Request
 
-__all__ = ["Policy", "Request"]
+__all__ = ["Joinable", "Policy", "Request"]

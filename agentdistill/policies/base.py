@@ -49,3 +49,52 @@ class Policy(Protocol):
             PolicyError: the model or its server did not answer.
         """
         ...
+
+
+@runtime_checkable
+class Joinable(Policy, Protocol):
+    """A policy that takes requests while it answers others: nobody waits for the longest turn of a batch."""
+
+    def submit(self, requests: Sequence[Request]) -> list[int]:
+        """Take requests in; a ticket for each."""
+        ...
+
+    def advance(self) -> list[tuple[int, Completion]]:
+        """Go on a little: what is answered by now, by its ticket.
+
+        Raises:
+            PolicyError: as `act`; nothing that was taken in will be answered.
+        """
+        ...
+
+    def cancel(self, tickets: Sequence[int]) -> None:
+        """Answer these no more."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """All ids of a conversation, and the index from which each is to be scored given all before it."""
+
+    ids: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Natural log-probabilities at temperature 1, one for each scored id."""
+
+    logprobs: tuple[float, ...]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Gives the log-probabilities of given tokens."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        """The scores of each request, in order.
+
+        Raises:
+            PolicyError: the model or its server did not answer, or cannot score these ids.
+        """
+        ...

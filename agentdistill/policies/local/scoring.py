@@ -1,0 +1,62 @@
+"""Log-probabilities of given tokens under a local model, in pieces that bound what the logits take."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from agentdistill.policies.base import ScoreRequest, Scores
+
+MOST_LOGITS = 2**26  # numbers, of one piece
+
+
+def score(model: Any, requests: Sequence[ScoreRequest], most_tokens: int) -> list[Scores]:
+    """Natural log-probabilities at temperature 1 of each request's ids from `first` on, each given all before it.
+
+    Args:
+        model: any causal language model.
+        requests: each with at least one id before `first`.
+        most_tokens: of one batch, padding included; a longer request is a batch of its own.
+    """
+    order = sorted(range(len(requests)), key=lambda at: len(requests[at].ids))
+    scores: dict[int, Scores] = {at: Scores(()) for at in order if requests[at].first == len(requests[at].ids)}
+    batch: list[int] = []
+    for at in [at for at in order if at not in scores] + [-1]:
+        if batch and (at < 0 or (len(batch) + 1) * len(requests[at].ids) > most_tokens):
+            found = _score_batch(model, [requests[one] for one in batch])
+            scores.update(zip(batch, found, strict=True))
+            batch = []
+        batch.append(at)
+    return [scores[at] for at in range(len(requests))]
+
+
+@torch.inference_mode()
+def _score_batch(model: Any, requests: Sequence[ScoreRequest]) -> list[Scores]:
+    """One batch, padded on the right: causal attention never looks there, and no mask is needed."""
+    longest = max(len(request.ids) for request in requests) - 1  # nothing is asked behind the last id
+    padded = [[*request.ids, *[0] * (longest + 1 - len(request.ids))] for request in requests]
+    ids = torch.tensor(padded, device=model.device)
+    begin = min(request.first for request in requests) - 1
+    vocabulary = model.config.get_text_config().vocab_size
+    size = max(1, MOST_LOGITS // (len(requests) * vocabulary))
+    # What comes before the first scored id is fed at once, and asked for the least that a model gives: one position.
+    edges = [*([0] if begin else []), *range(begin, longest, size), longest]
+    cached = {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
+    if "past_key_values" not in inspect.signature(model.forward).parameters:  # a recurrent one: all at once
+        begin, edges, cached = 0, [0, longest], {}
+    found = [torch.zeros(len(requests), begin, device=ids.device)]
+    for start, stop in itertools.pairwise(edges):
+        output = model(input_ids=ids[:, start:stop], logits_to_keep=1 if stop <= begin else 0, **cached)
+        if start >= begin:
+            logprobs = torch.log_softmax(output.logits.float(), dim=-1)
+            found.append(logprobs.gather(2, ids[:, start + 1 : stop + 1, None])[..., 0])
+    told = torch.cat(found, dim=1).tolist()  # of the id behind each position
+    return [
+        Scores(tuple(row[request.first - 1 : len(request.ids) - 1]))
+        for row, request in zip(told, requests, strict=True)
+    ]
