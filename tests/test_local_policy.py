@@ -55,7 +55,7 @@ SHAPE = probe(MODEL)
 
 def plainly(model: Any, prompt: list[int], room: int, seed: int = 0, sampling: Sampling = GREEDY) -> Turn:
     """The turn of one conversation alone, with nothing kept."""
-    batch = PlainBatches(model, sampling, STOP)
+    batch = PlainBatches(model, sampling, {STOP})
     batch.submit(Turn(list(prompt), seed, room))
     (turn,) = batch.advance()
     return turn
@@ -83,7 +83,7 @@ def test_whoever_joins_leaves_forks_or_is_forgotten_every_conversation_says_what
         prefill_tokens=data.draw(st.sampled_from([5, 40, 4096])),
         cache_bytes=room,
     )
-    batch = ContinuousBatch(MODEL, SHAPE, sampling, STOP)
+    batch = ContinuousBatch(MODEL, SHAPE, sampling, {STOP})
     talks = [ids(5 + number, number) for number in range(2)]
     open_turns: list[Turn] = []
     checked = 0
@@ -131,7 +131,7 @@ def test_the_likeliest_of_a_large_vocabulary_decide_as_all_of_it_does(monkeypatc
 
 def test_only_what_is_new_is_fed_again() -> None:
     assert SHAPE is not None
-    batch = ContinuousBatch(MODEL, SHAPE, GREEDY, STOP)
+    batch = ContinuousBatch(MODEL, SHAPE, GREEDY, {STOP})
     first = Turn(ids(50, 0), 0, 4)
     batch.submit(first)
     drain(batch)
@@ -147,7 +147,7 @@ def test_only_what_is_new_is_fed_again() -> None:
 def test_what_was_used_the_longest_time_ago_is_forgotten_and_fed_again() -> None:
     assert SHAPE is not None
     slot = 64 * SHAPE.bytes
-    batch = ContinuousBatch(MODEL, SHAPE, GREEDY.model_copy(update={"cache_bytes": slot + 45 * SHAPE.bytes}), STOP)
+    batch = ContinuousBatch(MODEL, SHAPE, GREEDY.model_copy(update={"cache_bytes": slot + 45 * SHAPE.bytes}), {STOP})
     prompts = [[10 + number, *ids(19, number)] for number in range(3)]
     for number in (0, 1, 0, 2):  # 0 is used again, so that 2 drives out 1
         batch.submit(Turn(prompts[number], 0, 1))
@@ -236,7 +236,7 @@ def test_architectures_whose_keys_and_values_can_be_kept(kind: str) -> None:
     model = of_kind(kind)
     shape = probe(model)
     assert shape is not None
-    batch = ContinuousBatch(model, shape, GREEDY, STOP)
+    batch = ContinuousBatch(model, shape, GREEDY, {STOP})
     turns = [Turn(ids(count, count), 0, 12) for count in (3, 30, 17)]
     for _ in range(3):
         for turn in turns:
