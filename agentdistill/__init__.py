@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentdistill.environment import MessageSpace, MessagesSpace, ToolEnvironment, Truth, task_seed
     from agentdistill.errors import (
         AgentDistillError,
+        BudgetError,
         ConfigError,
         EmptyRewardError,
         InfrastructureError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         UsageError,
         VerifierError,
     )
-    from agentdistill.policies.base import Policy, Request
+    from agentdistill.policies.base import Policy, Request, Scorer, ScoreRequest, Scores
     from agentdistill.records import (
         Completion,
         Divergence,
@@ -69,6 +70,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AgentDistillError",
+    "BudgetError",
     "Capabilities",
     "Completion",
     "ConfigError",
@@ -99,6 +101,9 @@ __all__ = [
     "SandboxFile",
     "SandboxLostError",
     "SandboxUnavailableError",
+    "ScoreRequest",
+    "Scorer",
+    "Scores",
     "Segment",
     "SegmentError",
     "SegmentTooLongError",

@@ -1,5 +1,5 @@
-"""Who acts: the protocol in `base`; scripted, and local transformers models."""
+"""Who acts and who scores: the protocols in `base`; scripted, local transformers models, and servers."""
 
-from agentdistill.policies.base import Policy, Request
+from agentdistill.policies.base import Policy, Request, Scorer, ScoreRequest, Scores
 
-__all__ = ["Policy", "Request"]
+__all__ = ["Policy", "Request", "ScoreRequest", "Scorer", "Scores"]

@@ -1,4 +1,4 @@
-"""What acts: student and teacher alike, batch first, on one page."""
+"""What acts, student and teacher alike, and what scores: batch first, on one page."""
 
 from __future__ import annotations
 
@@ -47,5 +47,41 @@ class Policy(Protocol):
 
         Raises:
             PolicyError: the model or its server did not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Which tokens of a text to score: `ids` is all of it, `wanted` the places in it, none of them 0."""
+
+    ids: tuple[int, ...]
+    wanted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Natural log-probabilities, one for each wanted place: of the id there, given all ids before it.
+
+    They are the model's own, at temperature 1 and with nothing cut off.
+    """
+
+    logprobs: tuple[float, ...]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Knows how likely given tokens are; the ids are of its own vocabulary."""
+
+    @property
+    def name(self) -> str:
+        """Who this is, for the records."""
+        ...
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        """Scores for each request, in order.
+
+        Raises:
+            PolicyError: the model or its server did not answer, or does not give what was asked for.
         """
         ...
