@@ -179,7 +179,7 @@ class Caller:
                 break
             time.sleep(wait)
         raise PolicyError(
-            f"{last} (given up after {attempt} tries within {self.config.deadline:.0f} s; "
+            f"{last} (given up after {attempt} tries within {self.config.deadline:g} s; "
             "what was answered is kept, and the same command goes on from there)"
         )
 
@@ -216,7 +216,7 @@ class Caller:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return _Failure(f"no connection ({_told(error)})")
         except httpx.TimeoutException:
-            return _Failure(f"no answer within {patience:.0f} s", billed=True)
+            return _Failure(f"no answer within {patience:.2g} s", billed=True)
         except (httpx.HTTPError, httpx.StreamError) as error:
             return _Failure(f"the connection broke ({_told(error)})", billed=True)
         text = found.decode("utf-8", "replace")

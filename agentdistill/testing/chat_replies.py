@@ -101,8 +101,8 @@ class Reply:
 def chat_json(model: str, gives: frozenset[str], body: dict[str, Any], reply: Reply, fault: str) -> dict[str, Any]:
     """A chat completion in vLLM's shape, with what was asked for and is given."""
     message = message_to_json(reply.message, "reasoning")
-    if fault == "malformed_call":
-        for call in message.get("tool_calls", []):
+    for call, said in zip(message.get("tool_calls", []), reply.message.tool_calls, strict=True):
+        if fault == "malformed_call" or said.problem:
             call["function"]["arguments"] = call["function"]["arguments"][:-1]
     choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}
     told: dict[str, Any] = {"id": "chatcmpl-0", "object": "chat.completion", "created": int(time.time())}
