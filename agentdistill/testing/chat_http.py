@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from agentdistill.records import digest_of
-from agentdistill.testing.chat_replies import STATUS, Reply, chat_json, front_cut
+from agentdistill.testing.chat_replies import OPTIONS, STATUS, Reply, chat_json, front_cut
 
 if TYPE_CHECKING:
     from agentdistill.testing.chat_server import ChatServer
@@ -83,6 +83,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _chat(self, body: dict[str, Any], request: str, fault: str) -> None:
         chat = self.server.chat
+        unknown = [key for key, what in OPTIONS.items() if body.get(key) and what not in chat.gives]
+        if chat.strict and unknown:
+            self._refuse(422, f"Unexpected fields in the request: {unknown}")
+            return
         reply = chat.reply(body, request)
         read, context = len(reply.prompt_ids), chat.context
         if reply.finish == "context":

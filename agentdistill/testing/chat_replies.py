@@ -50,6 +50,8 @@ STATUS: dict[str, int] = {
     "forbidden": 403,
     "not_found": 404,
 }
+OPTIONS = {"tools": "tools", "logprobs": "logprobs", "return_token_ids": "token_ids"}
+"""Key of a request → which of the things that a server may give it asks for."""
 PASSING: tuple[Fault, ...] = (
     "request_timeout",
     "conflict",

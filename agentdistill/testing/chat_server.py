@@ -57,6 +57,7 @@ class ChatServer:
         capacity: so many calls at once; more are refused with 429.
         context: tokens of prompt that fit; longer ones are refused, or cut at the front where `cuts` is true.
         gives: what it gives if asked: `tools`, `token_ids`, `logprobs`, `prompt_logprobs`.
+        strict: whether it refuses what it is asked for and does not give, as `transformers serve` does.
         score: log-probability of each id given those before it (the first is not looked at), for prompts of ids.
     """
 
@@ -75,6 +76,7 @@ class ChatServer:
         context: int | None = None,
         cuts: bool = False,
         gives: Sequence[str] = ("tools", "token_ids", "logprobs", "prompt_logprobs"),
+        strict: bool = False,
         score: Callable[[Sequence[int]], Sequence[float]] | None = None,
     ) -> None:
         self.script = script
@@ -89,6 +91,7 @@ class ChatServer:
         self.context = context
         self.cuts = cuts
         self.gives = frozenset(gives)
+        self.strict = strict
         self.score = score
         self.served = Served()
         self.seen: list[dict[str, Any]] = []
