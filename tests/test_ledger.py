@@ -267,3 +267,25 @@ def test_what_is_answered_is_json_again(tmp_path):
     ((answer,),) = sqlite3.connect(tmp_path / FILE).execute("SELECT answer FROM calls").fetchall()
     assert json.loads(answer)["choices"]
     assert os.path.exists(tmp_path / FILE)
+
+
+def test_ctrl_c_ends_a_batch_at_once_and_leaves_what_was_in_flight_in_the_books(tmp_path):
+    script = (
+        "import sys; from endpoints import *; from pathlib import Path\n"
+        "config = EndpointConfig(url=sys.argv[1], model='fake', timeout=60)\n"
+        "with CallLedger(Path(sys.argv[2])) as ledger, EndpointPolicy(config, ledger) as policy:\n"
+        "    policy.act(asked(*(f'number {n}' for n in range(40))))\n"
+    )
+    with ChatServer(echo, latency=20.0) as server:
+        command = [sys.executable, "-c", script, server.url, str(tmp_path)]
+        child = subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE)
+        while server.served.peak < 8 and child.poll() is None:
+            time.sleep(0.01)
+        began = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+        assert time.monotonic() - began < 10
+        assert b"KeyboardInterrupt" in err
+        assert server.served.peak == 8
+    with CallLedger(tmp_path) as ledger:
+        assert (ledger.totals.answered, ledger.totals.lost) == (0, 8)

@@ -131,7 +131,7 @@ def test_over_whole_episodes_ids_are_exactly_what_the_model_met_or_left_out():
     """A server renders a conversation anew each turn; where that is not what was sampled before, nothing is claimed."""
     model = Remembering(depot_student(Sampling(max_new_tokens=40)))
     with serving(model) as server, client(server, token_ids=True, logprobs="raw") as policy:
-        traces = play(Depot, policy, 12)
+        traces = play(Depot, policy, 5)
         without = policy.without_ids
     met = set(model.turns)
     exact = 0
@@ -146,7 +146,7 @@ def test_over_whole_episodes_ids_are_exactly_what_the_model_met_or_left_out():
             assert fed in met
             exact += 1
     steps = sum(len(trace.steps) for trace in traces)
-    assert exact > 12
+    assert exact > 5
     assert exact + without <= steps + without
     assert sum(not step.completion.token_ids for trace in traces for step in trace.steps) == without
 
@@ -240,3 +240,61 @@ def test_a_folder_without_a_tokenizer_is_one_line(tmp_path):
     with ChatServer(["-"]) as server, pytest.raises(ConfigError) as caught:
         client(server, tokenizer=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+# ---- token ids alone -------------------------------------------------------------------------------------------------
+
+
+class Continuing:
+    """Continues ids with a real model, token by token, as a completions server does; remembers every exchange."""
+
+    def __init__(self) -> None:
+        self.model = depot_student().model
+        self.turns: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def __call__(self, prompt: Sequence[int], body: dict[str, Any]) -> tuple[list[int], list[float]]:
+        luck = torch.Generator().manual_seed(body["seed"])
+        ids, logprobs = list(prompt), []
+        while len(logprobs) < body["max_tokens"] and (not logprobs or ids[-1] != depot_tokenizer().eos_token_id):
+            with torch.no_grad():
+                logits = self.model(input_ids=torch.tensor([ids])).logits[0, -1].float()
+            said = torch.log_softmax(logits, dim=-1)
+            ids.append(int(torch.multinomial(said.exp(), 1, generator=luck)))
+            logprobs.append(said[ids[-1]].item())
+        self.turns[tuple(prompt)] = tuple(ids[len(prompt) :])
+        return ids[len(prompt) :], logprobs
+
+
+def test_with_token_ids_alone_every_turn_of_every_episode_is_exact(tokenizer_folder):
+    """Nothing is rendered anew, so nothing drifts: also with a model that writes what no template would."""
+    model = Continuing()
+    faults = {"server_error": 0.05, "reset": 0.05, "garbage": 0.05}
+    settings = {"api": "completions", "tokenizer": tokenizer_folder, "logprobs": "raw", "max_tokens": 20}
+    with ChatServer(["-"], complete=model, faults=faults) as server, client(server, **settings) as policy:
+        traces = play(Depot, policy, 2)
+        assert server.served.faults.total() > 0
+    steps = 0
+    for trace in traces:
+        assert not trace.errored
+        fed: tuple[int, ...] = ()
+        for step in trace.steps:
+            said = step.completion
+            assert not said.inferred
+            assert model.turns[(*fed, *said.context_ids)] == said.token_ids
+            assert len(said.logprobs) == len(said.token_ids) == said.output_tokens
+            assert said.input_tokens == len(fed) + len(said.context_ids)
+            fed += (*said.context_ids, *said.token_ids)
+            steps += 1
+    assert steps > 8
+
+
+def test_token_ids_alone_need_a_server_that_gives_them(tokenizer_folder):
+    server = ChatServer(["-"], complete=Continuing(), gives=())
+    told = pytest.raises(PolicyError, match="set api = 'chat'")
+    with server, client(server, api="completions", tokenizer=tokenizer_folder) as policy, told:
+        policy.act(requests_of(1))
+    with pytest.raises(ValueError, match="tokenizer"):
+        client(server, api="completions")
+    small = ChatServer(["-"], complete=Continuing(), context=5)
+    with small, client(small, api="completions", tokenizer=tokenizer_folder) as policy:
+        assert policy.act(requests_of(1))[0].finish == "context"

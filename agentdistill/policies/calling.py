@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field
@@ -87,6 +91,8 @@ class Caller:
         self.throttle = Throttle(config.concurrency, config.most_concurrency)
         self.breaker = Breaker(config.breaker_failures, config.breaker_refusals, config.breaker_pause)
         self.replayed = 0
+        self._stopped = threading.Event()
+        self._connections: WeakSet[socket.socket] = WeakSet()
         limits = httpx.Limits(
             max_connections=config.most_concurrency, max_keepalive_connections=config.most_concurrency
         )
@@ -99,6 +105,14 @@ class Caller:
     def close(self) -> None:
         """Hang up."""
         self._client.close()
+
+    def stop(self) -> None:
+        """Send nothing more, from any thread, and hang up on what is in flight."""
+        self._stopped.set()
+        # Closing a connection does not wake a thread that waits for its bytes; shutting it down does.
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -148,11 +162,11 @@ class Caller:
         began: float | None = None
         end = float("inf")
         last, attempt = "no place among the calls in flight", 0
-        while True:
+        while not self._stopped.is_set():
             self.breaker.check()
             with self.throttle.slot(end) as got:
                 now = time.monotonic()
-                if not got or now >= end:
+                if not got or now >= end or self._stopped.is_set():
                     break
                 if began is None:
                     began, end = now, now + self.config.deadline
@@ -177,7 +191,7 @@ class Caller:
             attempt += 1
             if time.monotonic() + wait >= end:
                 break
-            time.sleep(wait)
+            self._stopped.wait(wait)
         raise PolicyError(
             f"{last} (given up after {attempt} tries within {self.config.deadline:g} s; "
             "what was answered is kept, and the same command goes on from there)"
@@ -207,7 +221,9 @@ class Caller:
         patience = max(0.01, end - time.monotonic())
         timeout = httpx.Timeout(patience, connect=min(patience, 30.0))
         try:
-            with self._client.stream("POST", self.url + path, content=sent, timeout=timeout) as response:
+            with self._client.stream(
+                "POST", self.url + path, content=sent, timeout=timeout, extensions={"trace": self._trace}
+            ) as response:
                 found = bytearray()
                 for part in response.iter_bytes():
                     found += part
@@ -234,6 +250,11 @@ class Caller:
             return text
         wait = retry_after(response.headers.get("retry-after"))
         return _Failure(f"HTTP {status}: {_message(text)}", status, wait)
+
+    def _trace(self, event: str, about: Mapping[str, Any]) -> None:
+        """Remember each connection as it is made."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._connections.add(about["return_value"].get_extra_info("socket"))
 
 
 def _base(url: str) -> str:

@@ -115,6 +115,27 @@ def read_answer(body: Any, turn: int) -> Answer:
     )
 
 
+def read_completion(body: Any) -> Answer:
+    """What a completion in tokens says (vLLM's `return_token_ids`); its message is left to who has the tokenizer.
+
+    Raises:
+        FormatError: it is no completion.
+    """
+    choice = first_choice(body)
+    if not isinstance(choice.get("text"), str):
+        raise FormatError("a completion without a text")
+    given = choice.get("logprobs")
+    logprobs = given.get("token_logprobs") if isinstance(given, dict) else None
+    return Answer(
+        message=Message(role="assistant"),
+        finish="length" if choice.get("finish_reason") == "length" else "stop",
+        usage=read_usage(body),
+        token_ids=_ids(choice.get("token_ids")),
+        prompt_ids=_ids(choice.get("prompt_token_ids")),
+        logprobs=tuple(map(float, logprobs)) if isinstance(logprobs, list) and all(map(_is_number, logprobs)) else (),
+    )
+
+
 def first_choice(body: Any) -> dict[str, Any]:
     """The only choice of an answer.
 

@@ -7,7 +7,7 @@ the server says, or found again and checked (`policies.inferring`), or left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -24,6 +24,7 @@ from agentdistill.policies.chat_format import (
     first_choice,
     message_to_json,
     read_answer,
+    read_completion,
     read_echo_logprobs,
     read_prompt_logprobs,
     tool_to_json,
@@ -43,6 +44,9 @@ class EndpointConfig(ConnectionConfig):
     """As the server calls it."""
     name: str = ""
     """Who this is in the records; the model's name by default."""
+    api: Literal["chat", "completions"] = "chat"
+    """`chat`: the server writes the prompt, anew each turn, and reads calls out of the answer. `completions`: we do,
+    with `tokenizer`, and token ids alone go over the wire (vLLM): every turn stays exactly what it was."""
     max_tokens: int = Field(default=1024, gt=0)
     """Longest turn."""
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -69,6 +73,12 @@ class EndpointConfig(ConnectionConfig):
     """How log-probabilities of given tokens are asked for: vLLM's way, or that of OpenAI's old completions."""
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of a request, `{top_k = -1}` for one."""
+
+    @model_validator(mode="after")
+    def _completions_need_a_tokenizer(self) -> EndpointConfig:
+        if self.api == "completions" and self.tokenizer is None:
+            raise ValueError("api = 'completions' needs the tokenizer of the served model")
+        return self
 
     @model_validator(mode="after")
     def _logprobs_are_of_what_is_sampled_from(self) -> EndpointConfig:
@@ -125,7 +135,7 @@ class EndpointPolicy:
             PolicyError: the server did not answer in time, refused, cut a prompt, or withheld an answer.
             BudgetError: the budget could be passed.
         """
-        return self._all(self._turn, requests)
+        return self._all(self._turn if self.config.api == "chat" else self._continue, requests)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         """Log-probabilities of tokens that are given, by way of the prompt's.
@@ -139,8 +149,15 @@ class EndpointPolicy:
     def _all(self, one: Callable[[_Asked], _Given], requests: Sequence[_Asked]) -> list[_Given]:
         if len(requests) < 2:
             return [one(request) for request in requests]
-        with ThreadPoolExecutor(min(len(requests), self.config.most_concurrency), "endpoint") as pool:
+        pool = ThreadPoolExecutor(min(len(requests), self.config.most_concurrency), "endpoint")
+        try:
             done = [pool.submit(one, request) for request in requests]
+            wait(done)
+        except BaseException:
+            self.caller.stop()  # somebody pressed Ctrl-C: what is in flight counts as spent, the rest is not sent
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
         return [each.result() for each in done]
 
     def _turn(self, request: Request) -> Completion:
@@ -169,19 +186,54 @@ class EndpointPolicy:
             inferred=inferred,
         )
 
+    def _continue(self, request: Request) -> Completion:
+        """One turn in tokens: the prompt is the ids that were, and what is new; the answer is what was sampled."""
+        assert self.renderer is not None
+        new = self.renderer.extend(request.context_ids, request.covered, request.messages, request.tools)
+        prompt = [*request.context_ids, *new]
+        body = {"prompt": prompt, **self._sampling(request, "max_tokens"), "return_token_ids": True}
+        if self.config.logprobs:
+            body["logprobs"] = 1
+        worst = Usage(len(prompt), self.config.max_tokens)
+
+        def check(found: Any) -> None:
+            answer = read_completion(found)
+            if not answer.token_ids or answer.prompt_ids not in ((), tuple(prompt)):
+                raise PolicyError(f"{self.caller.url} gives no token ids of completions: set api = 'chat'")
+
+        try:
+            found, usage = self.caller.post("/completions", body | self.config.extra, worst, check, request.seed)
+        except ContextFullError:
+            return Completion(message=Message(role="assistant"), finish="context", model=self.name)
+        answer = read_completion(found)
+        turn = sum(message.role == "assistant" for message in request.messages)
+        if not answer.token_ids:  # they spelt a secret, and were left out of the ledger
+            raise PolicyError(f"{self.caller.url}: the model said a secret of this machine's environment")
+        return Completion(
+            message=self.renderer.read(answer.token_ids, turn),
+            token_ids=answer.token_ids,
+            context_ids=tuple(new),
+            logprobs=answer.logprobs if len(answer.logprobs) == len(answer.token_ids) else (),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            finish="stop" if answer.token_ids[-1] == self.renderer.stop_id else "length",
+            model=self.name,
+        )
+
+    def _sampling(self, request: Request, max_tokens: str) -> dict[str, Any]:
+        config = self.config
+        sampling: dict[str, Any] = {"model": config.model, max_tokens: config.max_tokens}
+        sampling |= {"temperature": config.temperature, "top_p": config.top_p}
+        if config.send_seed:
+            sampling["seed"] = request.seed % 2**31
+        return sampling
+
     def _body(self, request: Request) -> dict[str, Any]:
         config = self.config
-        body: dict[str, Any] = {
-            "model": config.model,
-            "messages": [message_to_json(message, config.reasoning_key) for message in request.messages],
-            config.max_tokens_key: config.max_tokens,
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-        }
+        messages = [message_to_json(message, config.reasoning_key) for message in request.messages]
+        body = {"messages": messages, **self._sampling(request, config.max_tokens_key)}
         if request.tools:
             body["tools"] = [tool_to_json(spec) for spec in request.tools]
-        if config.send_seed:
-            body["seed"] = request.seed % 2**31
         if config.logprobs:
             body["logprobs"] = True
         if config.token_ids:

@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
             elif self.path.endswith("/chat/completions"):
                 self._chat(body, request, fault)
             elif self.path.endswith("/completions"):
-                self._completions(body, request)
+                self._completions(body, request, fault)
             else:
                 self._refuse(404, "no such path")
         finally:
@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         tokens = len(reply.prompt_ids), len(reply.token_ids)
         self._deliver(told, request, fault, tokens)
 
-    def _completions(self, body: dict[str, Any], request: str) -> None:
+    def _completions(self, body: dict[str, Any], request: str, fault: str) -> None:
         chat = self.server.chat
         ids = body.get("prompt")
         if not isinstance(ids, list):
@@ -125,9 +125,21 @@ class Handler(BaseHTTPRequestHandler):
             if body.get("echo"):
                 given: list[float | None] = [None, *scores[1:], -1.0]
                 choice["logprobs"] = {"token_logprobs": given, "tokens": [""] * len(given)}
-        usage = {"prompt_tokens": len(ids), "completion_tokens": 1, "total_tokens": len(ids) + 1}
+        written = 1
+        if chat.context is not None and len(ids) > chat.context:
+            self._refuse(400, f"This model's maximum context length is {chat.context} tokens, you sent {len(ids)}")
+            return
+        if chat.complete is not None and not (body.get("echo") or "prompt_logprobs" in body):
+            with chat.acting:
+                sampled, logprobs = chat.complete(ids, body)
+            written = len(sampled)
+            if body.get("return_token_ids") and "token_ids" in chat.gives:
+                choice |= {"token_ids": list(sampled), "prompt_token_ids": list(ids)}
+            if body.get("logprobs") is not None and "logprobs" in chat.gives:
+                choice["logprobs"] = {"token_logprobs": list(logprobs), "tokens": [""] * written}
+        usage = {"prompt_tokens": len(ids), "completion_tokens": written, "total_tokens": len(ids) + written}
         told = {"id": "cmpl-0", "object": "text_completion", "model": chat.model, "choices": [choice], "usage": usage}
-        self._deliver(told, request, "", (len(ids), 1))
+        self._deliver(told, request, fault, (len(ids), written))
 
     def _deliver(self, told: dict[str, Any], request: str, fault: str, tokens: tuple[int, int]) -> None:
         chat = self.server.chat

@@ -58,6 +58,7 @@ class ChatServer:
         context: tokens of prompt that fit; longer ones are refused, or cut at the front where `cuts` is true.
         gives: what it gives if asked: `tools`, `token_ids`, `logprobs`, `prompt_logprobs`.
         strict: whether it refuses what it is asked for and does not give, as `transformers serve` does.
+        complete: token ids of a prompt and a request's JSON → sampled ids and their log-probabilities, for completions.
         score: log-probability of each id given those before it (the first is not looked at), for prompts of ids.
     """
 
@@ -77,6 +78,7 @@ class ChatServer:
         cuts: bool = False,
         gives: Sequence[str] = ("tools", "token_ids", "logprobs", "prompt_logprobs"),
         strict: bool = False,
+        complete: Callable[[Sequence[int], dict[str, Any]], tuple[Sequence[int], Sequence[float]]] | None = None,
         score: Callable[[Sequence[int]], Sequence[float]] | None = None,
     ) -> None:
         self.script = script
@@ -92,6 +94,7 @@ class ChatServer:
         self.cuts = cuts
         self.gives = frozenset(gives)
         self.strict = strict
+        self.complete = complete
         self.score = score
         self.served = Served()
         self.seen: list[dict[str, Any]] = []
