@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ from rich.table import Table
 
 app = typer.Typer(no_args_is_help=True)
 
+WIDTH = 160
+"""Columns of the table where it is printed into a pipe or a file."""
 _COLOURS = {"works": "green", "missing": "yellow", "failed": "red"}
 
 
@@ -53,7 +56,7 @@ def check(
         for each in probes:
             found = f"[{_COLOURS[each.status]}]{each.status}[/]"
             table.add_row(each.name, found, escape(each.detail), escape(each.mend))
-        Console().print(table)
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
         print(
             "settings for this server: " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
         )

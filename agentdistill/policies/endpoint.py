@@ -173,9 +173,12 @@ class EndpointPolicy:
         answer = read_answer(found, turn)
         self._refuse_cut(counted, answer)
         context_ids, token_ids, inferred = self._ids(request, answer)
+        message = answer.message
+        if self.renderer and token_ids and not message.tool_calls and not message.reasoning:
+            message = self.renderer.read(token_ids, turn)  # the server may not know how this model writes its calls
         logprobs = answer.logprobs if self.config.logprobs and len(answer.logprobs) == len(token_ids) else ()
         return Completion(
-            message=answer.message,
+            message=message,
             token_ids=token_ids,
             context_ids=context_ids,
             logprobs=logprobs,
@@ -301,7 +304,7 @@ class EndpointPolicy:
             raise PolicyError(str(error)) from error
         except ValueError as error:
             raise PolicyError(
-                f"{self.caller.url} gives no log-probabilities of given tokens: {error}. vLLM does with scoring = "
+                f"{self.caller.url}: no log-probabilities of given tokens: {error}. vLLM does with scoring = "
                 "'prompt_logprobs', others with scoring = 'echo'; `agentdistill endpoint check` shows it"
             ) from error
         return Scores(logprobs=tuple(logprobs[place] for place in request.wanted))

@@ -49,13 +49,17 @@ def infer_ids(renderer: Renderer, request: Request, answer: Answer) -> tuple[int
             return ()
         if answer.finish == "stop" and ids[-1:] != (stop,):
             ids = (*ids, stop)  # most servers do not list the token that ended the turn
+    elif not answer.message.tool_calls and not answer.message.reasoning:
+        ids = _encode(renderer.tokenizer, answer.message.content)  # nothing was read out of it: it is the text itself
+        if _decode(renderer.tokenizer, ids) != answer.message.content:
+            return ()
+        ids = (*ids, stop) if answer.finish == "stop" else ids
     else:
         try:
             ids = tuple(renderer.turn(request.messages, answer.message, request.tools))
         except TemplateError:
             return ()
-        text = _decode(renderer.tokenizer, ids)
-        if _encode(renderer.tokenizer, text) != ids:
+        if _encode(renderer.tokenizer, _decode(renderer.tokenizer, ids)) != ids:
             return ()
         if answer.finish == "length":
             ids = ids[:-1]

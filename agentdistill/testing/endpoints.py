@@ -164,7 +164,7 @@ class _Probing:
         try:
             answer = self._ask(text)
         except ContextFullError as error:
-            detail = f"refused as too long, and not cut: {error}"
+            detail = f"refused as too long, and not cut: {_short(error)}"
             return Probe(name=name, status="missing", detail=detail[:200], mend=_CONTEXT)
         read = answer.usage.input_tokens if answer.usage else None
         if read is not None and read < self.words // 2:
@@ -209,11 +209,11 @@ class _Probing:
                 with EndpointPolicy(config) as policy:
                     (scores,) = policy.score([ScoreRequest(ids, tuple(range(1, len(ids))))])
             except PolicyError as error:
-                problem = problem or str(error)
+                problem = problem or _short(error)
             else:
                 return Probe(name=name, status="works", detail=f"of {len(scores.logprobs)} tokens, by {scoring}")
         mend = "vLLM gives them (/v1/completions with prompt_logprobs); without, no teacher can score tokens here"
-        return Probe(name=name, status="missing", detail=problem[:200], mend=mend)
+        return Probe(name=name, status="missing", detail=problem, mend=mend)
 
 
 def _readable(body: Any) -> None:
@@ -233,4 +233,10 @@ def _tried(probe: Callable[[], Probe]) -> Probe:
         return probe()
     except (PolicyError, ContextFullError) as error:
         name, status, mend = known[probe.__name__]
-        return Probe.model_validate({"name": name, "status": status, "detail": str(error)[:200], "mend": mend})
+        return Probe.model_validate({"name": name, "status": status, "detail": _short(error), "mend": mend})
+
+
+def _short(error: Exception) -> str:
+    """What the server said, without its address, which the reader gave, and without the advice to check it."""
+    told = str(error).partition(": run `agentdistill")[0]
+    return (told.partition("/v1: ")[2] or told)[:200]
