@@ -63,8 +63,9 @@ class EndpointConfig(ConnectionConfig):
     token_ids: bool = False
     """Ask for token ids, as vLLM gives them (`return_token_ids`). For a student: they are trained on as they are."""
     tokenizer: Path | None = None
-    """Folder with the served model's tokenizer: prompts are counted with it, and ids found again where none are given.
-    Not for a teacher with another vocabulary than the student's: its ids would be taken for the student's."""
+    """Folder with the served model's tokenizer: prompts are counted with it, and ids found again if none are given."""
+    infer_ids: bool = True
+    """Find ids again. Not for a teacher: its ids would be taken for the student's, which may have other ones."""
     prompt_slack: int = Field(default=0, ge=0)
     """So many tokens fewer than we count may the server read, before we say that it has cut the prompt."""
     reasoning_key: Literal["", "reasoning", "reasoning_content"] = ""
@@ -73,6 +74,11 @@ class EndpointConfig(ConnectionConfig):
     """How log-probabilities of given tokens are asked for: vLLM's way, or that of OpenAI's old completions."""
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     """Further keys of a request, `{top_k = -1}` for one."""
+
+    @property
+    def gives_ids(self) -> bool:
+        """Whether answers may carry token ids, told or found again."""
+        return self.token_ids or self.api == "completions" or (self.tokenizer is not None and self.infer_ids)
 
     @model_validator(mode="after")
     def _completions_need_a_tokenizer(self) -> EndpointConfig:
@@ -274,14 +280,14 @@ class EndpointPolicy:
         if answer.token_ids and answer.prompt_ids:
             if answer.prompt_ids[: len(sealed)] == sealed:
                 return answer.prompt_ids[len(sealed) :], answer.token_ids, False
-        elif self.renderer is not None and (ids := infer_ids(self.renderer, request, answer)):
+        elif self.renderer and self.config.infer_ids and (ids := infer_ids(self.renderer, request, answer)):
             try:
                 context = tuple(self.renderer.extend(sealed, request.covered, request.messages, request.tools))
             except TemplateError:
                 context = ()
             if context and answer.usage is not None and answer.usage.input_tokens == len(sealed) + len(context):
                 return context, ids, True
-        if self.config.token_ids or self.renderer is not None:
+        if self.config.token_ids or (self.renderer and self.config.infer_ids):
             self.without_ids += 1
         return (), (), False
 
