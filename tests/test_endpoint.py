@@ -5,12 +5,24 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from endpoints import LOOK, QUICK, asked, calling, client, echo
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentdistill.errors import ConfigError, PolicyError, UsageError
 from agentdistill.policies import Policy, Request, Scorer, ScoreRequest
+from agentdistill.policies.chat_format import (
+    Answer,
+    FormatError,
+    read_answer,
+    read_completion,
+    read_echo_logprobs,
+    read_prompt_logprobs,
+)
 from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
 from agentdistill.policies.pacing import Throttle, backoff, retry_after
 from agentdistill.records import Completion, Message, ToolCall
@@ -107,8 +119,6 @@ def test_a_call_with_broken_arguments_is_a_problem_and_no_exception():
     "arguments", ['"text"', "[1]", '{"a": NaN}', '{"a": 1e999}', "[" * 100_000, '{"a": "\\ud800"}', "{", "", 7, None]
 )
 def test_whatever_a_model_writes_as_arguments_becomes_a_record(arguments):
-    from agentdistill.policies.chat_format import read_answer
-
     call = {"id": 3, "function": {"name": "look", "arguments": arguments}}
     body = {"choices": [{"message": {"content": None, "tool_calls": [call, call, {}, "x", None]}}]}
     message = read_answer(body, 2).message
@@ -329,3 +339,61 @@ def test_the_server_makes_no_use_of_threads_that_outlive_it():
     time.sleep(0.2)
     assert threading.active_count() <= before + 1
     assert json.dumps(server.seen)
+
+
+# ---- whatever comes back ---------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = (
+    ("message", "logprobs", "finish_reason", "token_ids", "prompt_logprobs", "text"),
+    ("content", "tool_calls", "reasoning_content", "reasoning"),
+    ("prompt_tokens", "completion_tokens", "prompt_tokens_details"),
+    ("id", "function"),
+    ("name", "arguments"),
+)
+
+
+def shaped(names: Sequence[str], **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects that have these parts, and any of the other keys with anything under it."""
+    return st.fixed_dictionaries(parts, optional={name: JSON for name in names if name not in parts})
+
+
+CALL = shaped(KEYS[3], function=shaped(KEYS[4], name=st.text(max_size=3))) | shaped(KEYS[3]) | JSON
+SAID = shaped(KEYS[1], tool_calls=st.lists(CALL, max_size=3) | JSON)
+TOKENS = shaped((), content=st.lists(shaped(("token", "logprob", "bytes")), max_size=3) | JSON)
+CHOICE = shaped(KEYS[0], message=SAID, logprobs=TOKENS) | shaped(KEYS[0], text=st.text(max_size=3))
+BODY = shaped(("usage", "prompt_token_ids"), choices=st.lists(CHOICE | JSON, min_size=1, max_size=2))
+
+
+@settings(max_examples=400)
+@given(BODY | JSON)
+def test_whatever_a_server_answers_is_a_record_or_told_as_no_answer(body):
+    for read in (
+        lambda: read_answer(body, 0),
+        lambda: read_completion(body),
+        lambda: read_prompt_logprobs(body, (1, 2)),
+        lambda: read_echo_logprobs(body, (1, 2)),
+    ):
+        try:
+            answer = read()
+        except FormatError:
+            continue
+        if isinstance(answer, Answer):
+            message = answer.message
+            assert Message.model_validate_json(message.model_dump_json()) == message
+            assert len(answer.pieces) in (len(answer.logprobs), 0)
+
+
+def test_numbers_that_nothing_can_hold_are_no_counts():
+    huge = {"choices": [{"message": {}}], "usage": {"prompt_tokens": 10**30, "completion_tokens": 1}}
+    assert read_answer(huge, 0).usage is None

@@ -73,6 +73,7 @@ def configured(folder: Path, server: ChatServer, *more: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_with_a_failing_server_is_killed_resumed_and_ends_as_the_run_without_one(plain, teacher, tmp_path):
     faults = {name: 0.1 / len(PASSING) for name in PASSING}
     with ChatServer(teacher, tokenizer=teacher.tokenizer, faults=faults, seed=4, latency=0.02) as server:

@@ -92,7 +92,9 @@ def read_answer(body: Any, turn: int) -> Answer:
     said = choice.get("message")
     if not isinstance(said, dict):
         raise FormatError("an answer without a message")
-    calls = [_read_call(each, f"call_{turn}_{at}") for at, each in enumerate(said.get("tool_calls") or [])]
+    given = said.get("tool_calls")
+    given = given if isinstance(given, list) else []
+    calls = [_read_call(each, f"call_{turn}_{at}") for at, each in enumerate(given)]
     seen: set[str] = set()
     for at, call in enumerate(calls):
         if call.id in seen:
@@ -255,11 +257,13 @@ def _ids(given: Any) -> tuple[int, ...]:
 
 
 def _is_count(given: Any) -> TypeGuard[int]:
-    return isinstance(given, int) and not isinstance(given, bool) and given >= 0
+    return isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**53
 
 
 def _is_number(given: Any) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+    if isinstance(given, float):
+        return math.isfinite(given)
+    return isinstance(given, int) and not isinstance(given, bool) and abs(given) < 2**53
 
 
 def _storable(value: Any, depth: int = 0) -> Any:
