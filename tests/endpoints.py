@@ -11,7 +11,7 @@ from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
 from agentdistill.records import Message, ToolCall, ToolSpec
 from agentdistill.testing import ChatServer
 
-QUICK: dict[str, Any] = {"backoff": 0.002, "longest_backoff": 0.02, "timeout": 0.5, "deadline": 30.0}
+QUICK: dict[str, Any] = {"backoff": 0.002, "longest_backoff": 0.02, "timeout": 10.0, "deadline": 60.0}
 LOOK = ToolSpec(
     name="look",
     description="Look at something.",

@@ -71,7 +71,7 @@ def test_ten_in_a_hundred_calls_failing_in_every_way_lose_nothing_and_double_not
     requests = asked(*(f"number {n}" for n in range(300)))
     faults = {name: 0.1 / len(PASSING) for name in PASSING}
     with ChatServer(echo, faults=faults, seed=11) as server, CallLedger(tmp_path) as ledger:
-        with client(server, ledger, timeout=0.4) as policy:
+        with client(server, ledger, timeout=3.0) as policy:
             said = policy.act(requests)
         assert [each.message.content for each in said] == [echo(each) for each in requests]
         served, totals = server.served, ledger.totals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def teacher(plain: tuple[Path, bytes]) -> Callable[[Request], Completion]:
 
 def configured(folder: Path, server: ChatServer, *more: str) -> Path:
     path = folder / "tiny.toml"
-    quick = 'model = "big", backoff = 0.005, longest_backoff = 0.05, timeout = 1.0'
+    quick = 'model = "big", backoff = 0.005, longest_backoff = 0.05, timeout = 3.0'
     path.write_text("\n".join([f'teacher = {{url = "{server.url}", {quick}}}', *more, TINY]))
     return path
 
@@ -98,7 +99,8 @@ def test_a_run_with_a_failing_server_is_killed_resumed_and_ends_as_the_run_witho
         [step.observations for step in steps] for steps in wanted
     ]
     assert len(served.requests) == totals.answered
-    assert totals.answered <= served.answers <= totals.answered + 8  # at most what was in flight at the kill
+    # Beyond what was written down the server gave at most what was in flight at the kill, and that stands as lost.
+    assert totals.answered <= served.answers <= totals.answered + totals.lost
     if served.answers == totals.answered:
         assert totals.usage.output_tokens == served.output_tokens
 
@@ -147,3 +149,14 @@ def test_how_a_teacher_is_reached_is_no_part_of_what_a_run_is(tmp_path):
     assert one.identity() != read_config(config, ["teacher.model=n"], RunConfig).identity()
     config.write_text(TINY)
     assert "teacher" not in read_config(config, [], RunConfig).identity()
+
+
+def test_the_readme_shows_a_teacher_that_can_be_configured(tmp_path):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (shown,) = (block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "teacher" in block)
+    config = tmp_path / "shown.toml"
+    config.write_text(shown + TINY)
+    found = read_config(config, [], RunConfig)
+    assert found.teacher is not None
+    assert found.teacher.price is not None
+    assert found.teacher_budget.dollars == 3.0
