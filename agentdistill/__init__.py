@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentdistill.environment import MessageSpace, MessagesSpace, ToolEnvironment, Truth, task_seed
     from agentdistill.errors import (
         AgentDistillError,
+        BudgetError,
         ConfigError,
         EmptyRewardError,
         InfrastructureError,
@@ -69,6 +70,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AgentDistillError",
+    "BudgetError",
     "Capabilities",
     "Completion",
     "ConfigError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -65,4 +65,6 @@ def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     inner: Any = model
     for part in path:
         inner = inner.model_fields[part].annotation
+        # A table that may be left out: its model or None.
+        inner = next((each for each in get_args(inner) if hasattr(each, "model_fields")), inner)
     return list(inner.model_fields)

@@ -14,7 +14,10 @@ from pathlib import Path
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
+from agentdistill.ledger import CallLedger
 from agentdistill.loading import load_environment
+from agentdistill.policies import Policy
+from agentdistill.policies.endpoint import EndpointPolicy
 from agentdistill.records import Segment
 from agentdistill.results import ArmResult, RunReport
 from agentdistill.rollout import Watcher
@@ -33,11 +36,14 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
         InfrastructureError: the machinery broke beyond its retries.
     """
     environment = _load_environment(config)
+    if config.teacher is not None:  # what is wrong with it is told before a run begins
+        EndpointPolicy(config.teacher, CallLedger(budget=config.teacher_budget)).close()
     with ExitStack() as stack:
-        store = stack.enter_context(RunStore.resume(folder, config.model_dump(mode="json")))
+        store = stack.enter_context(RunStore.resume(folder, config.identity()))
         if (finished := store.result("report")) is not None:
             return RunReport.model_validate(finished)
-        run = Run(config, folder, store, watch, _share_backend(environment, config, folder, stack))
+        environments = _share_backend(environment, config, folder, stack)
+        run = Run(config, folder, store, watch, environments, _call_teacher(config, folder, stack))
         tokenizer = run.make_tokenizer()
         base, clean = run.train_base(tokenizer)
         bank = run.freeze_bank(base)
@@ -61,7 +67,7 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
     """
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.open(folder))
-        config = RunConfig.model_validate(store.config)
+        config = RunConfig.model_validate({key: value for key, value in store.config.items() if key != "teacher"})
         run = Run(config, folder, store, watch, _share_backend(_load_environment(config), config, folder, stack))
         base = folder / "checkpoints" / "base-0"
         if checkpoint_facts(base) is None:
@@ -92,6 +98,14 @@ def _share_backend(
     backend = BackendSpec(config.sandbox, config.sandbox_options).make(folder / "sandbox", config.sandbox_limits)
     stack.callback(backend.close)
     return functools.partial(make, sandboxes=backend)
+
+
+def _call_teacher(config: RunConfig, folder: Path, stack: ExitStack) -> Policy | None:
+    """The teacher behind a server, if there is one; what it is paid is in the run's folder before it is used."""
+    if config.teacher is None:
+        return None
+    ledger = stack.enter_context(CallLedger(folder, config.teacher_budget))
+    return stack.enter_context(EndpointPolicy(config.teacher, ledger))
 
 
 def _digest_of_weights(student: Path) -> str:

@@ -7,7 +7,8 @@ The tree says who can mend what::
     │   ├── ConfigError             a key, a type or a value in a config
     │   ├── UnknownNameError        an environment, backend or detector nobody registered
     │   ├── TaskError               a task that does not fit its environment or format
-    │   └── StoreError              a run folder that is not one, or belongs to another config
+    │   ├── StoreError              a run folder that is not one, or belongs to another config
+    │   └── BudgetError             what may be spent is spent, or cannot be known
     ├── ToolError                   raised inside a tool: becomes an observation, never an exception
     ├── SegmentError                a trace that cannot be trained on
     │   ├── NothingSupervisedError  no token would carry loss
@@ -57,6 +58,10 @@ class TaskError(UsageError):
 
 class StoreError(UsageError):
     """A run folder is not one, or was made by another configuration."""
+
+
+class BudgetError(UsageError):
+    """The next call could pass the budget, or its price is not known; what was bought is kept."""
 
 
 class ToolError(AgentDistillError):

@@ -20,15 +20,21 @@ _SHAPES = {
 # Inside a word (`task-...`) it is no key. In JSON text, though, the letter before it may be half of an escape.
 _IN_TEXT = {name: re.compile(rf"(?<![A-Za-z0-9]){shape}") for name, shape in _SHAPES.items()}
 _IN_JSON = re.compile("|".join(_SHAPES.values()))
-# The fields of a `Completion` that say the same as its text, in other signs.
-_SPELLINGS = frozenset({"token_ids", "context_ids", "logprobs"})
+# The fields of a `Completion`, and of a server's answer, that say the same as its text, in other signs.
+_SPELLINGS = frozenset({"token_ids", "context_ids", "logprobs", "prompt_token_ids", "prompt_logprobs"})
+_guarded: set[str] = set()
+
+
+def guard(variable: str) -> None:
+    """From now on the value of this environment variable is a secret, whatever the variable's name."""
+    _guarded.add(variable)
 
 
 def redact(text: str) -> str:
     """`text` with secrets replaced by ``[redacted:NAME]``.
 
     Secrets are the values, of 8 characters or more, of environment variables whose names end in ``_KEY``, ``_TOKEN``,
-    ``_SECRET`` or ``_PASSWORD``, and whatever has the shape of a well-known service's key.
+    ``_SECRET`` or ``_PASSWORD`` or that are guarded, and whatever has the shape of a well-known service's key.
     """
     for secret, name in _secrets():
         text = text.replace(secret, f"[redacted:{name}]")
@@ -55,7 +61,8 @@ def redact_json(text: str) -> str:
 
 def _secrets() -> list[tuple[str, str]]:
     """Value and name of each secret in the environment, the longest first: one may be part of another."""
-    named = ((value, name) for name, value in os.environ.items() if name.upper().endswith(_SECRET_NAMES))
+    secret = (name for name in os.environ if name in _guarded or name.upper().endswith(_SECRET_NAMES))
+    named = ((os.environ[name], name) for name in secret)
     return sorted((pair for pair in named if len(pair[0]) >= _SHORTEST), key=lambda pair: -len(pair[0]))
 
 

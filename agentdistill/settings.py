@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from agentdistill.divergence import detector
+from agentdistill.ledger import Budget
+from agentdistill.policies.calling import ConnectionConfig
+from agentdistill.policies.endpoint import EndpointConfig
 from agentdistill.policies.local import Sampling
 from agentdistill.policies.tiny import TinyConfig
 from agentdistill.sandbox import Limits
@@ -40,6 +43,10 @@ class RunConfig(BaseModel):
     """Decides everything but the evaluation tasks."""
     student: TinyConfig = TinyConfig()
     sampling: Sampling = Sampling()
+    teacher: EndpointConfig | None = None
+    """A model behind a server in place of the environment's scripted teacher, for all arms: its `url` and `model`."""
+    teacher_budget: Budget = Budget()
+    """What that teacher may cost in all, over every resumption of the run: `tokens`, `dollars`, or both."""
     base_tokens: int = Field(default=30_000, gt=0)
     """Teacher tokens of clean traces that the base student learns from; charged to every arm."""
     base_training: TrainingConfig = TrainingConfig()
@@ -66,6 +73,13 @@ class RunConfig(BaseModel):
     sandbox_limits: Limits = Limits()
     """What a sandbox, and each command in it, may use."""
 
+    @field_validator("teacher")
+    @classmethod
+    def _has_ids_of_its_own(cls, teacher: EndpointConfig | None) -> EndpointConfig | None:
+        if teacher is not None and teacher.gives_ids:
+            raise ValueError("a teacher's token ids are not the student's: token_ids = false, infer_ids = false")
+        return teacher
+
     @field_validator("replay")
     @classmethod
     def _fill_in(cls, shares: dict[Arm, float]) -> dict[Arm, float]:
@@ -76,3 +90,10 @@ class RunConfig(BaseModel):
     def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         detector(names)  # a wrong name is told now, not when the base student has been trained
         return names
+
+    def identity(self) -> dict[str, JsonValue]:
+        """The settings that decide what comes out of a run; how a teacher is reached, and what it may cost, do not."""
+        kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude={"teacher", "teacher_budget"})
+        if self.teacher is not None:
+            kept["teacher"] = self.teacher.model_dump(mode="json", exclude=set(ConnectionConfig.model_fields))
+        return kept

@@ -15,6 +15,7 @@ from agentdistill.divergence import detector
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
 from agentdistill.evaluation import Bank, freeze_bank, success_rate
+from agentdistill.policies import Policy
 from agentdistill.policies.local import LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import make_student, make_tokenizer
@@ -40,6 +41,8 @@ class Run:
     store: RunStore
     watch: Watcher
     make_environment: functools.partial[ToolEnvironment]
+    teacher: Policy | None = None
+    """Who is asked in place of the environment's scripted teacher."""
     _evaluated: dict[str, list[Trajectory]] = field(default_factory=dict, init=False)
 
     def make_tokenizer(self) -> PreTrainedTokenizerFast:
@@ -162,7 +165,7 @@ class Run:
         style = "exploring" if arm == "clean-explore" else "knowing"
         teacher = Rollout(
             self.make_environment,
-            ScriptedTeacher(style, policy.renderer.count),
+            self.teacher or ScriptedTeacher(style, policy.renderer.count),
             live=self.config.live,
             keep_snapshots=False,
         )

@@ -94,7 +94,7 @@ def make_teacher(
 
 def likelihood(scorer: Scorer, rows: Sequence[Segment]) -> float:
     """Mean natural log-probability of a teacher's token."""
-    scores = scorer.score([ScoreRequest(row.input_ids, 1) for row in rows])
+    scores = scorer.score([ScoreRequest(row.input_ids, tuple(range(1, len(row.input_ids)))) for row in rows])
     kept = [
         logprob
         for row, each in zip(rows, scores, strict=True)

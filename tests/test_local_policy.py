@@ -32,7 +32,7 @@ from agentdistill.policies.local.plain import PlainBatches
 from agentdistill.policies.local.prefixes import Prefixes
 from agentdistill.policies.local.probing import probe
 from agentdistill.policies.local.sampling import Turn, choose
-from agentdistill.records import Message
+from agentdistill.records import Completion, Message
 from agentdistill.rollout import Rollout
 
 STOP = 1
@@ -256,7 +256,7 @@ def test_a_model_whose_state_cannot_be_kept_is_sampled_plainly() -> None:
     prompt = torch.tensor([answer.context_ids])
     expected = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=5)
     assert list(answer.token_ids) == expected[0, prompt.shape[1] :].tolist()
-    (scores,) = policy.score([ScoreRequest((*answer.context_ids, *answer.token_ids), len(answer.context_ids))])
+    (scores,) = policy.score([whole(answer)])
     assert list(scores.logprobs) == pytest.approx(list(answer.logprobs), abs=1e-4)
 
 
@@ -341,14 +341,18 @@ def test_a_local_policy_scores_what_it_is_given_as_a_forward_pass_does(monkeypat
     policy = LocalPolicy(MODEL, depot_tokenizer())
     assert isinstance(policy, Scorer)
     rows = [ids(count, count) for count in (2, 40, 23, 23, 8)]
-    asked = [ScoreRequest(tuple(row), first) for row, first in zip(rows, (1, 17, 1, 23, 5), strict=True)]
+    asked = [
+        ScoreRequest(tuple(row), tuple(range(first, len(row))))
+        for row, first in zip(rows, (1, 17, 1, 23, 5), strict=True)
+    ]
+    asked.append(ScoreRequest(tuple(rows[1]), (5, 6, 31)))
     monkeypatch.setattr("agentdistill.policies.local.scoring.MOST_LOGITS", 9000)  # several pieces
     for most in (1, 60, 4096):
         policy.sampling = Sampling(prefill_tokens=most)
         for request, found in zip(asked, policy.score(asked), strict=True):
             with torch.no_grad():
                 logprobs = torch.log_softmax(MODEL(torch.tensor([request.ids])).logits[0].double(), -1)
-            expected = [logprobs[at - 1, request.ids[at]].item() for at in range(request.first, len(request.ids))]
+            expected = [logprobs[at - 1, request.ids[at]].item() for at in request.wanted]
             assert list(found.logprobs) == pytest.approx(expected, abs=1e-4)
 
 
@@ -356,12 +360,20 @@ def test_sampled_turns_score_as_they_were_sampled() -> None:
     policy = depot_student()
     asked = [Request(messages=(Message(role="user", content=f"ship: bolt {box}"),), seed=3) for box in ("red", "blue")]
     answers = policy.act(asked)
-    requests = [ScoreRequest((*answer.context_ids, *answer.token_ids), len(answer.context_ids)) for answer in answers]
+    requests = [whole(answer) for answer in answers]
     for answer, scores in zip(answers, policy.score(requests), strict=True):
         assert list(scores.logprobs) == pytest.approx(list(answer.logprobs), abs=1e-4)
 
 
-@pytest.mark.parametrize("request_", [ScoreRequest((5, 6), 0), ScoreRequest((5, 6), 3), ScoreRequest((5,) * 700, 1)])
+def whole(answer: Completion) -> ScoreRequest:
+    """A turn, to be scored after what was fed before it."""
+    ids = (*answer.context_ids, *answer.token_ids)
+    return ScoreRequest(ids, tuple(range(len(answer.context_ids), len(ids))))
+
+
+@pytest.mark.parametrize(
+    "request_", [ScoreRequest((5, 6), (0,)), ScoreRequest((5, 6), (2,)), ScoreRequest((5,) * 700, (1,))]
+)
 def test_what_cannot_be_scored_is_refused(request_: ScoreRequest) -> None:
     assert SMALL.context < 700
     with pytest.raises(PolicyError, match="cannot be scored"):

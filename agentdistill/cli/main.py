@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from agentdistill.cli import environments, sandboxes
+from agentdistill.cli import endpoints, environments, sandboxes
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Teach small language-model agents to recover.",
 )
 app.add_typer(environments.app, name="env", help="List and check environments.")
+app.add_typer(endpoints.app, name="endpoint", help="Check what the server of a model can do.")
 app.add_typer(sandboxes.app, name="sandbox", help="Check sandbox backends, and clear away what dead programs left.")
 
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a config key: training.steps=200.")]
@@ -76,6 +78,29 @@ def report(run_folder: Path, as_json: Annotated[bool, typer.Option("--json")] = 
         typer.echo(json.dumps(found.model_dump(mode="json")))
     else:
         _out().print(render(found))
+
+
+@app.command()
+def doctor(
+    keys: Annotated[
+        list[str], typer.Option("--key", help="A variable whose key a run needs; may be given again.")
+    ] = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Look at this machine: Python, torch, sandboxes, disk, keys; say how to mend what is missing."""
+    from agentdistill.testing.machine import check_machine
+
+    colours = {"ok": "green", "missing": "yellow", "failed": "red"}
+    console = Console(soft_wrap=True, highlight=False)
+    findings = []
+    for each in check_machine(keys):
+        findings.append(each)
+        if not as_json:
+            mend = f"  → {each.mend}" if each.mend else ""
+            console.print(f"[{colours[each.status]}]{each.status:7}[/] {each.name:18} {escape(each.detail + mend)}")
+    if as_json:
+        typer.echo(json.dumps({"findings": [each.model_dump() for each in findings]}))
+    raise typer.Exit(1 if any(each.status == "failed" for each in findings) else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

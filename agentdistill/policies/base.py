@@ -1,4 +1,4 @@
-"""What acts: student and teacher alike, batch first, on one page."""
+"""What acts, student and teacher alike, and what scores: batch first, on one page."""
 
 from __future__ import annotations
 
@@ -74,27 +74,35 @@ class Joinable(Policy, Protocol):
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """All ids of a conversation, and the index from which each is to be scored given all before it."""
+    """Which tokens of a text to score: `ids` is all of it, `wanted` the places in it, none of them 0."""
 
     ids: tuple[int, ...]
-    first: int
+    wanted: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Natural log-probabilities at temperature 1, one for each scored id."""
+    """Natural log-probabilities, one for each wanted place: of the id there, given all ids before it.
+
+    They are the model's own, at temperature 1 and with nothing cut off.
+    """
 
     logprobs: tuple[float, ...]
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Gives the log-probabilities of given tokens."""
+    """Knows how likely given tokens are; the ids are of its own vocabulary."""
+
+    @property
+    def name(self) -> str:
+        """Who this is, for the records."""
+        ...
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
-        """The scores of each request, in order.
+        """Scores for each request, in order.
 
         Raises:
-            PolicyError: the model or its server did not answer, or cannot score these ids.
+            PolicyError: the model or its server did not answer, or does not give what was asked for.
         """
         ...

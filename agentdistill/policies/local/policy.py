@@ -153,12 +153,12 @@ class LocalPolicy:
         """Natural log-probabilities of given ids at temperature 1.
 
         Raises:
-            PolicyError: a request has nothing before its first scored id, or is longer than the context.
+            PolicyError: a wanted place is not in the ids, or has nothing before it; or the context is too short.
         """
         for request in requests:
-            if not 1 <= request.first <= len(request.ids) <= self.context:
+            if len(request.ids) > self.context or not all(1 <= place < len(request.ids) for place in request.wanted):
                 raise PolicyError(
-                    f"{self.name}: {len(request.ids)} ids cannot be scored from {request.first} on: there must be one "
+                    f"{self.name}: {len(request.ids)} ids cannot be scored at all places wanted: there must be one "
                     f"before, and the context holds {self.context}"
                 )
         return score(self.model, requests, self.sampling.prefill_tokens)

@@ -16,15 +16,15 @@ MOST_LOGITS = 2**26  # numbers, of one piece
 
 
 def score(model: Any, requests: Sequence[ScoreRequest], most_tokens: int) -> list[Scores]:
-    """Natural log-probabilities at temperature 1 of each request's ids from `first` on, each given all before it.
+    """Natural log-probabilities at temperature 1 of the wanted ids, each given all before it.
 
     Args:
         model: any causal language model.
-        requests: each with at least one id before `first`.
+        requests: none wants the first id.
         most_tokens: of one batch, padding included; a longer request is a batch of its own.
     """
     order = sorted(range(len(requests)), key=lambda at: len(requests[at].ids))
-    scores: dict[int, Scores] = {at: Scores(()) for at in order if requests[at].first == len(requests[at].ids)}
+    scores: dict[int, Scores] = {at: Scores(()) for at in order if not requests[at].wanted}
     batch: list[int] = []
     for at in [at for at in order if at not in scores] + [-1]:
         if batch and (at < 0 or (len(batch) + 1) * len(requests[at].ids) > most_tokens):
@@ -41,7 +41,7 @@ def _score_batch(model: Any, requests: Sequence[ScoreRequest]) -> list[Scores]:
     longest = max(len(request.ids) for request in requests) - 1  # nothing is asked behind the last id
     padded = [[*request.ids, *[0] * (longest + 1 - len(request.ids))] for request in requests]
     ids = torch.tensor(padded, device=model.device)
-    begin = min(request.first for request in requests) - 1
+    begin = min(min(request.wanted) for request in requests) - 1
     vocabulary = model.config.get_text_config().vocab_size
     size = max(1, MOST_LOGITS // (len(requests) * vocabulary))
     # What comes before the first scored id is fed at once, and asked for the least that a model gives: one position.
@@ -57,6 +57,5 @@ def _score_batch(model: Any, requests: Sequence[ScoreRequest]) -> list[Scores]:
             found.append(logprobs.gather(2, ids[:, start + 1 : stop + 1, None])[..., 0])
     told = torch.cat(found, dim=1).tolist()  # of the id behind each position
     return [
-        Scores(tuple(row[request.first - 1 : len(request.ids) - 1]))
-        for row, request in zip(told, requests, strict=True)
+        Scores(tuple(row[place - 1] for place in request.wanted)) for row, request in zip(told, requests, strict=True)
     ]
