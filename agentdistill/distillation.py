@@ -13,17 +13,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agentdistill.environment import ToolEnvironment
-from agentdistill.errors import ConfigError
+from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
 from agentdistill.loading import load_environment
 from agentdistill.policies import Policy
 from agentdistill.policies.endpoint import EndpointPolicy
+from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.records import Segment
 from agentdistill.results import ArmResult, RunReport
 from agentdistill.rollout import Watcher
 from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.settings import RunConfig
-from agentdistill.stages import Run
+from agentdistill.stages import Run, untrained_student
 from agentdistill.store import RunStore
 from agentdistill.training import checkpoint_facts
 
@@ -38,14 +39,15 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
     environment = _load_environment(config)
     if config.teacher is not None:  # what is wrong with it is told before a run begins
         EndpointPolicy(config.teacher, CallLedger(budget=config.teacher_budget)).close()
+    if config.checkpoint is not None and checkpoint_facts(untrained_student(folder)) is None:
+        _try_out(config.checkpoint)
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.resume(folder, config.identity()))
         if (finished := store.result("report")) is not None:
             return RunReport.model_validate(finished)
         environments = _share_backend(environment, config, folder, stack)
         run = Run(config, folder, store, watch, environments, _call_teacher(config, folder, stack))
-        tokenizer = run.make_tokenizer()
-        base, clean = run.train_base(tokenizer)
+        base, clean = run.train_base(run.make_student())
         bank = run.freeze_bank(base)
         results = {"base": run.evaluate("base", base, bank)}
         for arm in config.arms:
@@ -77,6 +79,18 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
             raise ConfigError(f"another student's results are kept in {folder} as {name!r}: choose another --name")
         store.put_result(f"student/{name}", weights)
         return run.evaluate(name, student, run.freeze_bank(base))
+
+
+def _try_out(checkpoint: Checkpoint) -> None:
+    """See that a model can be loaded and learn from conversations, before a run begins with it.
+
+    Raises:
+        ConfigError: it cannot; the message says why.
+    """
+    try:
+        LocalPolicy(*checkpoint.load())
+    except TemplateError as error:
+        raise ConfigError(f"{checkpoint.model} cannot be a student: {error}") from error
 
 
 def _load_environment(config: RunConfig) -> functools.partial[ToolEnvironment]:

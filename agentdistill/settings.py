@@ -10,7 +10,7 @@ from agentdistill.divergence import detector
 from agentdistill.ledger import Budget
 from agentdistill.policies.calling import ConnectionConfig
 from agentdistill.policies.endpoint import EndpointConfig
-from agentdistill.policies.local import Sampling
+from agentdistill.policies.local import Checkpoint, Sampling
 from agentdistill.policies.tiny import TinyConfig
 from agentdistill.sandbox import Limits
 from agentdistill.training import TrainingConfig
@@ -42,6 +42,9 @@ class RunConfig(BaseModel):
     seed: int = 0
     """Decides everything but the evaluation tasks."""
     student: TinyConfig = TinyConfig()
+    """A tiny model made here, unless there is a `checkpoint`."""
+    checkpoint: Checkpoint | None = None
+    """A model of yours to begin with: its `model` is a folder, or a hub id with a `revision`."""
     sampling: Sampling = Sampling()
     teacher: EndpointConfig | None = None
     """A model behind a server in place of the environment's scripted teacher, for all arms: its `url` and `model`."""

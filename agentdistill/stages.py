@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pydantic import JsonValue
 
@@ -16,7 +16,7 @@ from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
 from agentdistill.evaluation import Bank, freeze_bank, success_rate
 from agentdistill.policies import Policy
-from agentdistill.policies.local import LocalPolicy
+from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import make_student, make_tokenizer
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
@@ -28,8 +28,10 @@ from agentdistill.store import RunStore
 from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
 from agentdistill.transcripts import transcripts
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+
+def untrained_student(folder: Path) -> Path:
+    """Where a run in `folder` keeps the student it begins with."""
+    return folder / "checkpoints" / "untrained"
 
 
 @dataclass
@@ -45,24 +47,25 @@ class Run:
     """Who is asked in place of the environment's scripted teacher."""
     _evaluated: dict[str, list[Trajectory]] = field(default_factory=dict, init=False)
 
-    def make_tokenizer(self) -> PreTrainedTokenizerFast:
-        """The student's tokenizer, from transcripts of the environment."""
-        from transformers import PreTrainedTokenizerFast
-
-        folder = self.folder / "checkpoints" / "untrained"
+    def make_student(self) -> Path:
+        """The student before it learns anything: the user's own, or a tiny one with a tokenizer of the environment."""
+        folder = untrained_student(self.folder)
         if checkpoint_facts(folder) is None:
-            self.watch.begin("transcripts for the tokenizer")
-            texts = transcripts(self.make_environment, self.config.seed, self.watch)
-            tokenizer = make_tokenizer(texts, self.config.student)
-            model = make_student(tokenizer, self.config.student, self.config.seed)
+            if self.config.checkpoint is not None:
+                self.watch.begin(f"loading {self.config.checkpoint.model}")
+                model, tokenizer = self.config.checkpoint.load()
+            else:
+                self.watch.begin("transcripts for the tokenizer")
+                texts = transcripts(self.make_environment, self.config.seed, self.watch)
+                tokenizer = make_tokenizer(texts, self.config.student)
+                model = make_student(tokenizer, self.config.student, self.config.seed)
             parameters = sum(p.numel() for p in model.parameters())
             save_checkpoint(model, tokenizer, folder, {"parameters": parameters})
             self.watch.end(f"{len(tokenizer)} tokens in the vocabulary, {parameters:,} parameters in the student")
-        return cast("PreTrainedTokenizerFast", PreTrainedTokenizerFast.from_pretrained(folder))
+        return folder
 
-    def train_base(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Path, list[Segment]]:
+    def train_base(self, untrained: Path) -> tuple[Path, list[Segment]]:
         """The student every arm starts from, and the clean traces it learnt from."""
-        untrained = self.folder / "checkpoints" / "untrained"
         bought = self._buy("base", 0, untrained, self.config.base_tokens)
         pools = [Pool(bought, 1.0)]
         return self._train("base", 0, untrained, pools, self.config.base_training), bought
@@ -148,7 +151,7 @@ class Run:
 
         What was bought once stays what it was: a resumed run trains on the same traces.
         """
-        policy = LocalPolicy.load(student, self.config.sampling, f"{arm}-{number}")
+        policy = self._load(student, f"{arm}-{number}")
         stored = self.store.result(f"bought/{arm}/{number}")
         if stored is not None:
             traces = self._stored_traces(arm, number, stored["traces"])
@@ -197,7 +200,7 @@ class Run:
         folder = self.folder / "checkpoints" / f"{arm}-{number}"
         if checkpoint_facts(folder) is not None:
             return folder
-        policy = LocalPolicy.load(start)
+        policy = self._load(start)
         before = checkpoint_facts(start) or {}
         self.watch.begin(f"{arm}: training, round {number + 1}", settings.steps)
 
@@ -230,8 +233,14 @@ class Run:
         return traces
 
     def _rollout(self, student: Path, *, keep_snapshots: bool) -> Rollout:
-        policy = LocalPolicy.load(student, self.config.sampling, student.name)
+        policy = self._load(student)
         return Rollout(self.make_environment, policy, live=self.config.live, keep_snapshots=keep_snapshots)
+
+    def _load(self, student: Path, name: str = "") -> LocalPolicy:
+        """A student of this run, where and as the user's own model was to be."""
+        given = self.config.checkpoint or Checkpoint(model="")
+        checkpoint = given.model_copy(update={"model": str(student), "adapter": None})  # which has been merged
+        return LocalPolicy.load(checkpoint, self.config.sampling, name or student.name)
 
     def _tasks(self, stream: str, first: int, count: int) -> list[Task]:
         seed = derive_seed("tasks", self.config.seed, stream) % 2**31

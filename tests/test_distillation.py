@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 import torch
 from agentdistill_environments.depot import Depot
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from agentdistill.collection import run_stored
 from agentdistill.distillation import distill, evaluate_student
@@ -367,3 +369,33 @@ def test_on_repair_a_killed_run_leaves_nothing_and_comes_to_the_same(tmp_path):
     assert contents(tmp_path / "run") == contents(tmp_path / "whole"), delays
     for run in ("run", "whole"):
         assert [path.name for path in (tmp_path / run / "sandbox" / "live").iterdir()] in ([], ["lock"]), delays
+
+
+def test_a_model_of_the_users_own_is_the_student_a_run_begins_with(
+    finished: tuple[Path, RunReport], tmp_path: Path
+) -> None:
+    own = finished[0] / "checkpoints" / "base-0"
+    report = distill(config(checkpoint={"model": str(own)}, arms=["clean"]), tmp_path, Quiet())
+    assert set(report.arms) == {"base", "clean"}
+    begun, given = (load_file(folder / "model.safetensors") for folder in (tmp_path / "checkpoints/untrained", own))
+    assert begun.keys() == given.keys()
+    assert all(torch.equal(begun[name], given[name]) for name in given)
+    learnt = load_file(tmp_path / "checkpoints/clean-0/model.safetensors")
+    assert any(not torch.equal(learnt[name], given[name]) for name in given)
+
+
+def test_a_model_that_cannot_be_a_student_is_refused_before_a_run_begins(
+    finished: tuple[Path, RunReport], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no such folder"):
+        distill(config(checkpoint={"model": str(tmp_path / "nowhere")}), tmp_path / "run", Quiet())
+    mute = tmp_path / "mute"
+    shutil.copytree(finished[0] / "checkpoints" / "base-0", mute)
+    for template in mute.glob("chat_template*"):
+        template.unlink()
+    settings = json.loads((mute / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (mute / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=r"cannot be a student: .*chat template"):
+        distill(config(checkpoint={"model": str(mute)}), tmp_path / "run", Quiet())
+    assert not (tmp_path / "run").exists()
