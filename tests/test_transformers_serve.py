@@ -18,11 +18,20 @@ import httpx
 import pytest
 import torch
 from agentdistill_environments.depot import Depot
-from students import depot_student, depot_tokenizer, play
+from students import depot_student, depot_tokenizer, diverging, play
 
-from agentdistill.ledger import CallLedger
+from agentdistill.chat import Renderer
+from agentdistill.divergence import RandomStep
+from agentdistill.ledger import Budget, CallLedger
 from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
+from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import save_student
+from agentdistill.records import Divergence, Message, Recovery, Trajectory
+from agentdistill.rollout import Rollout
+from agentdistill.segments import segments_of
+from agentdistill.takeover import take_over
+from agentdistill.testing import ChatServer
+from agentdistill.testing.chat_server import PASSING
 
 pytestmark = pytest.mark.slow
 
@@ -106,3 +115,57 @@ def test_a_student_acts_and_its_ids_are_found_again_as_they_were(served, tmp_pat
     assert found > 3
     assert any(step.completion.message.tool_calls for step in steps)
     print(f"{len(steps)} turns, ids found again in {found} of them and left out in {without}")
+
+
+def test_student_and_teacher_are_both_behind_servers_one_of_which_fails_and_nothing_is_lost_or_paid_twice(
+    served, tmp_path
+):
+    url, folder = served
+    student = EndpointConfig(url=url, model=str(folder), tokenizer=folder, temperature=0.0, max_tokens=40)
+    with CallLedger(tmp_path / "student") as ledger, EndpointPolicy(student, ledger) as policy:
+        failures = diverging([trace for trace in play(Depot, policy, 8) if trace.failed], RandomStep())
+    assert len(failures) >= 4
+    # The scripted teacher sees the world, which does not go over the wire: the server says what it said.
+    expected = recoveries(Rollout(Depot, ScriptedTeacher("knowing"), workers=1), failures)
+    said = {
+        key_of(climbed.trajectory.messages(number)): step.completion.message
+        for climbed in expected
+        for number, step in enumerate(climbed.trajectory.steps)
+        if step.actor == "teacher"
+    }
+    faults = {name: 0.1 / len(PASSING) for name in PASSING}
+    settings = {"backoff": 0.005, "longest_backoff": 0.05, "timeout": 3.0}
+    with (
+        ChatServer(lambda request: said[key_of(request.messages)], faults=faults, seed=2) as server,
+        CallLedger(tmp_path / "teacher", Budget(tokens=2_000_000)) as ledger,
+        EndpointPolicy(EndpointConfig(url=server.url, model="fake", **settings), ledger) as teacher,
+    ):
+        got = recoveries(Rollout(Depot, teacher, workers=1), failures)
+        again = recoveries(Rollout(Depot, teacher, workers=1), failures)
+        totals, books = ledger.totals, server.served
+    assert books.faults.total() > 0
+    assert [each.trajectory.error for each in got] == [""] * len(failures)
+    for one, same, other in zip(expected, got, again, strict=True):
+        assert [step.observations for step in one.trajectory.steps] == [
+            step.observations for step in same.trajectory.steps
+        ]
+        assert same.trajectory.verdict == one.trajectory.verdict
+        assert other.trajectory.steps == same.trajectory.steps
+    # Every different request was answered once, and the second time came out of the books.
+    assert len(books.requests) == books.answers == totals.answered
+    assert totals.usage.output_tokens == books.output_tokens
+    assert totals.usage.input_tokens == books.input_tokens
+    rows, refused = segments_of([each.trajectory for each in got], Renderer(depot_tokenizer()), 400)
+    assert len(rows) + refused.total() == len(got)
+    assert rows
+
+
+def key_of(messages: Sequence[Message]) -> str:
+    """A conversation, told from others by what was said."""
+    return "|".join(message.role + message.content for message in messages)
+
+
+def recoveries(rollout: Rollout, failures: list[tuple[Trajectory, Divergence]]) -> list[Recovery]:
+    """In the order of `failures`."""
+    done = {each.divergence.trajectory_id: each for each in take_over(rollout, failures)}
+    return [done[trace.id] for trace, _ in failures]
