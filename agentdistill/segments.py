@@ -8,7 +8,7 @@ from typing import Literal
 
 from agentdistill.chat import Renderer
 from agentdistill.errors import SegmentError, SegmentTooLongError
-from agentdistill.records import Segment, Trajectory
+from agentdistill.records import Segment, Step, Trajectory
 
 
 def rows_of(trajectory: Trajectory, renderer: Renderer, context: int) -> list[Segment]:
@@ -32,7 +32,7 @@ def rows_of(trajectory: Trajectory, renderer: Renderer, context: int) -> list[Se
     if longest > context:
         raise SegmentTooLongError(f"trajectory {trajectory.id}: {longest} tokens, the student holds {context}")
     kind: Literal["clean", "recovery"] = "recovery" if trajectory.parent else "clean"
-    inferred = any(step.completion.inferred for step in trajectory.steps)
+    inferred = any(_is_inferred(step) for step in trajectory.steps)
     return [
         Segment(
             id=f"{kind}-{trajectory.id}" + (f"-{number}" if number else ""),
@@ -44,6 +44,11 @@ def rows_of(trajectory: Trajectory, renderer: Renderer, context: int) -> list[Se
         )
         for number, row in enumerate(rows)
     ]
+
+
+def _is_inferred(step: Step) -> bool:
+    """Whether the ids of a turn are not known from who sampled them; a teacher's are the student's own either way."""
+    return step.completion.inferred or (step.actor == "student" and not step.completion.token_ids)
 
 
 def segments_of(
