@@ -11,6 +11,8 @@ from contextlib import suppress
 from agentdistill.errors import SandboxError
 from agentdistill.sandbox.bubble import Bubble
 
+_PATIENCE = 3.0  # seconds for one that is on its way
+
 
 class Spares:
     """Sandboxes, each started while the one before it is used. Thread-safe.
@@ -51,11 +53,15 @@ class Spares:
             left, self._next = self._next, None
         if left is not None and os.getpid() == self._owner:
             with suppress(Exception):  # nobody asked for it
-                left.result().close()
+                left.result(_PATIENCE).close()
 
     def _made(self, ready: Future[Bubble]) -> Bubble | None:
         try:
-            bubble = ready.result()
+            bubble = ready.result(_PATIENCE)
+        except TimeoutError:
+            # A process that our program forked meanwhile may hold what `subprocess` waits for, as long as it lives.
+            ready.add_done_callback(_close)
+            return None
         except Exception:  # noqa: BLE001 - who asks now may have better luck, and is told if not
             return None
         except BaseException:  # a Ctrl-C while it is made

@@ -147,7 +147,7 @@ def leaves_nothing(folder: Path, *, episodes: int) -> None:
     assert open_files() <= files
     assert mounts() <= mounted
     assert living(descendants(os.getpid()) - running) == set()
-    assert groups() == grouped
+    assert groups() <= grouped  # those of the dead are cleared away by any start
     assert os.listdir(folder / "live") == ["lock"]
 
 
