@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ class AgentBackend(ABC):
         self._folder = folder
         self._processes = processes
         self._snapshot_bytes = snapshot_bytes
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._sandboxes: set[AgentSandbox] = set()
         self._home: Home | None = None
@@ -98,7 +100,9 @@ class AgentBackend(ABC):
         self._open()[0].release(owner)
 
     def close(self) -> None:
-        """See `SandboxBackend.close`. Snapshots stay if a folder was given."""
+        """See `SandboxBackend.close`. Snapshots stay if a folder was given. In a fork it leaves all to who made it."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._closed:
                 return
@@ -130,6 +134,8 @@ class AgentBackend(ABC):
 
     def _open(self) -> tuple[SnapshotStore, Path]:
         """The store and our folder; on the first call, they are made and those of dead processes removed."""
+        if os.getpid() != self._process:  # before any lock, which a thread may hold that is not here
+            raise SandboxError("a sandbox backend serves the process that made it: make another one in its forks")
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox backend is closed")

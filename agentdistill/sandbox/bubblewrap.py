@@ -34,8 +34,8 @@ from agentdistill.sandbox.uids import UNUSED
 class BubblewrapBackend(AgentBackend):
     """Makes sandboxes with bubblewrap and keeps their snapshots; see `SandboxBackend`.
 
-    Workspaces are in memory and gone with their sandbox. Snapshots are durable if a folder is given. A process that is
-    forked from the one that made it needs a backend of its own: a thread of this one may have held a lock meanwhile.
+    Workspaces are in memory and gone with their sandbox. Snapshots are durable if a folder is given. It serves the
+    process that made it; one that is forked from that makes a backend of its own.
 
     Args:
         folder: where snapshots are kept; without it, in a temporary place until `close`.

@@ -154,7 +154,7 @@ class ControlGroups:
         Raises:
             OSError: the kernel refuses.
         """
-        name = f"{os.getpid()}-{next(self._numbers)}"  # a fork of this process has the same numbers
+        name = f"{next(self._numbers)}"
         paths = {owned.path / name: owned for owned in self._owned}
         group = Group(paths, memory_bytes)
         try:

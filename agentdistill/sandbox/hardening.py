@@ -77,7 +77,6 @@ class Hardening:
             why_none = str(error)
         self.groups = ControlGroups(cgroup)
         self._spare_groups: deque[Group] = deque()
-        self._process = os.getpid()
         missing = self.groups.missing
         # Message queues have no process they die with, and cannot be seen from inside: there are none.
         self.rlimits = {"FSIZE": limits.file_bytes, "NOFILE": _MOST_DESCRIPTORS, "MSGQUEUE": 0}
@@ -110,8 +109,6 @@ class Hardening:
         Raises:
             SandboxError: the kernel refuses.
         """
-        if self._process != os.getpid():  # forked from it: those are its groups
-            self._process, self._spare_groups = os.getpid(), deque()
         with suppress(IndexError):
             return self._spare_groups.pop()
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,7 +24,6 @@ class Spares:
         self._make = make
         self._lock = threading.Lock()
         self._next: Future[Bubble] | None = None
-        self._owner = os.getpid()
         self._closed = False
 
     def take(self) -> Bubble:
@@ -34,8 +32,6 @@ class Spares:
         Raises:
             SandboxError: none can be made.
         """
-        if os.getpid() != self._owner:  # forked from it: the next one is its, and who makes it is not here
-            return self._make()
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox backend is closed")
@@ -51,7 +47,7 @@ class Spares:
         with self._lock:
             self._closed = True
             left, self._next = self._next, None
-        if left is not None and os.getpid() == self._owner:
+        if left is not None:
             with suppress(Exception):  # nobody asked for it
                 left.result(_PATIENCE).close()
 

@@ -91,7 +91,6 @@ class Uids:
         self._free: list[Uid] = []
         self._numbers: set[int] = set()
         self._closed = False
-        self._process = os.getpid()
         self.give_back(self.take())
 
     def take(self) -> Uid:
@@ -101,8 +100,6 @@ class Uids:
             SandboxError: the machine does not let us, or the range is used up.
         """
         with self._lock:
-            if self._process != os.getpid():  # forked from it: those are its users
-                self._process, self._free = os.getpid(), []
             if self._free:
                 return self._free.pop()
             if len(self._numbers) > self._last - self._first:

@@ -41,6 +41,25 @@ def test_a_program_that_forks_while_it_starts_sandboxes_waits_for_none_of_its_ch
     assert (ended.stdout, ended.returncode) == ("done\n", 0), ended.stderr
 
 
+def test_a_fork_is_told_to_make_a_backend_of_its_own_and_ends_nothing_of_its_parents(tmp_path):
+    with BubblewrapBackend(tmp_path) as backend, backend.create() as sandbox:
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                backend.create()
+            except SandboxError as error:
+                os.write(tell, str(error).encode())
+            backend.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert b"make another one" in os.read(told, 1000)
+        os.close(told)
+        os.close(tell)
+        assert sandbox.exec("echo alive").output == "alive\n"
+        backend.create().close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who has users to give away")
 def test_one_user_is_enough_for_one_sandbox_at_a_time(tmp_path):
     with BubblewrapBackend(tmp_path, users=(UNUSED[0], UNUSED[0])) as backend:
