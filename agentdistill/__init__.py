@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentdistill.environment import MessageSpace, MessagesSpace, ToolEnvironment, Truth, task_seed
+    from agentdistill.environment import ToolEnvironment, Truth, task_seed
     from agentdistill.errors import (
         AgentDistillError,
         BudgetError,
@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from agentdistill.policies.base import Joinable, Policy, Request, Scorer, ScoreRequest, Scores
     from agentdistill.records import (
         Completion,
+        Cost,
         Divergence,
         Fork,
         Message,
+        PreferencePair,
         Record,
         Recovery,
         Segment,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
         SandboxBackend,
         SandboxFile,
     )
+    from agentdistill.spaces import MessageSpace, MessagesSpace
     from agentdistill.store import EpisodeKey, LedgerEntry, RunStore, TeacherTokens
     from agentdistill.tools import tool
 
@@ -74,6 +77,7 @@ __all__ = [
     "Capabilities",
     "Completion",
     "ConfigError",
+    "Cost",
     "Divergence",
     "EmptyRewardError",
     "EpisodeKey",
@@ -91,6 +95,7 @@ __all__ = [
     "NothingSupervisedError",
     "Policy",
     "PolicyError",
+    "PreferencePair",
     "Record",
     "Recovery",
     "ReplayError",
@@ -134,7 +139,7 @@ __all__ = [
 ]
 
 # Searched in this order, the lightest first. A name that none of them has is an AttributeError as usual.
-_HOMES = ("errors", "records", "tools", "store", "sandbox.base", "policies.base", "environment")
+_HOMES = ("errors", "records", "tools", "store", "spaces", "sandbox.base", "policies.base", "environment")
 
 
 def __getattr__(name: str) -> Any:

@@ -91,7 +91,7 @@ class Collector:
                 for trace in self._run(student, "rollout", self._specs(tasks, "student")):
                     got.student_tokens += trace.tokens("student")
                     if trace.failed:
-                        divergence = detector(trace)
+                        divergence = detector(trace, None)  # type: ignore[arg-type]
                         if divergence is None:
                             got.refused["no divergence found"] += 1
                         else:

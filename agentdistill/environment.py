@@ -1,4 +1,4 @@
-"""A tool environment: an author writes tools, `setup` and `verify`; acting, budgets, snapshots and spaces are here.
+"""A tool environment: an author writes tools, `setup` and `verify`; acting, budgets and snapshots are here.
 
 The smallest one::
 
@@ -29,7 +29,6 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, SupportsFloat, cast
 
 import gymnasium
@@ -50,6 +49,7 @@ from agentdistill.records import (
     derive_seed,
 )
 from agentdistill.sandbox import Sandbox, SandboxBackend
+from agentdistill.spaces import MessageSpace, MessagesSpace
 from agentdistill.tools import Tool, tools_of
 
 
@@ -65,75 +65,6 @@ class Truth(Record):
     def winnable(self, remaining: int) -> bool:
         """True if the state can be won within `remaining` steps."""
         return self.cost is not None and self.cost <= remaining
-
-
-class MessageSpace(gymnasium.Space[Message]):
-    """Assistant messages. `sample` makes one call of a random tool with arguments of the right types."""
-
-    def __init__(self, tools: Sequence[ToolSpec], seed: int | np.random.Generator | None = None) -> None:
-        super().__init__(None, None, seed)
-        self.tools = tuple(tools)
-
-    def sample(self, mask: Any | None = None, probability: Any | None = None) -> Message:
-        """A message with one random call."""
-        if not self.tools:
-            return Message(role="assistant", content="...")
-        spec = self.tools[int(self.np_random.integers(len(self.tools)))]
-        properties = cast("dict[str, dict[str, JsonValue]]", spec.parameters.get("properties", {}))
-        arguments = {name: self._value(schema) for name, schema in properties.items()}
-        return Message(role="assistant", tool_calls=(ToolCall(id="call_0_0", name=spec.name, arguments=arguments),))
-
-    def _value(self, schema: Mapping[str, JsonValue]) -> JsonValue:
-        if isinstance(schema.get("enum"), list):
-            choices = cast("list[JsonValue]", schema["enum"])
-            return choices[int(self.np_random.integers(len(choices)))]
-        if schema.get("type") == "integer":
-            return int(self.np_random.integers(0, 10))
-        if schema.get("type") == "number":
-            return float(self.np_random.random())
-        if schema.get("type") == "boolean":
-            return bool(self.np_random.integers(2))
-        if schema.get("type") == "array":
-            return [self._value(cast("dict[str, JsonValue]", schema.get("items", {})))]
-        return str(self.np_random.choice(["a", "b", "main.py"]))
-
-    def contains(self, x: Any) -> bool:
-        """True for any assistant message: what it says may still be wrong, and is answered."""
-        return isinstance(x, Message) and x.role == "assistant"
-
-    @property
-    def is_np_flattenable(self) -> bool:
-        """Text cannot be flattened into an array."""
-        return False
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, MessageSpace) and other.tools == self.tools
-
-    def __hash__(self) -> int:
-        return hash(tuple(spec.name for spec in self.tools))
-
-
-class MessagesSpace(gymnasium.Space[tuple[Message, ...]]):
-    """Tuples of messages that the environment says."""
-
-    def sample(self, mask: Any | None = None, probability: Any | None = None) -> tuple[Message, ...]:
-        """One user message."""
-        return (Message(role="user", content="..."),)
-
-    def contains(self, x: Any) -> bool:
-        """True for a tuple of messages none of which is the assistant's."""
-        return isinstance(x, tuple) and all(isinstance(m, Message) and m.role != "assistant" for m in x)
-
-    @property
-    def is_np_flattenable(self) -> bool:
-        """Text cannot be flattened into an array."""
-        return False
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, MessagesSpace)
-
-    def __hash__(self) -> int:
-        return hash(MessagesSpace)
 
 
 class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
@@ -220,6 +151,23 @@ class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
     def truth(self) -> Truth | None:
         """What is true of the state now; `None` where the environment does not know."""
         return None
+
+    def progress(self) -> float | None:
+        """How far the work is by the environment's own reckoning, higher is better; `None` where it has none.
+
+        It may know more than the agent: a detector that reads it counts as an oracle.
+        """
+        return None
+
+    def equivalent(self, one: Message, other: Message) -> bool:
+        """Whether two turns taken here and now come to the same: by default, if they make the same calls."""
+        return [(call.name, call.arguments) for call in one.tool_calls] == [
+            (call.name, call.arguments) for call in other.tool_calls
+        ] and not any(call.problem for call in (*one.tool_calls, *other.tool_calls))
+
+    def reference(self) -> str:
+        """How the present task can be solved, in words: only ever told a teacher in private. Empty where unknown."""
+        return ""
 
     def end(self) -> None:
         """Call it in a tool to end the episode (a submit, or an accident that cannot be undone)."""

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Role = Literal["system", "user", "assistant", "tool"]
 Actor = Literal["student", "teacher"]
-Ending = Literal["submitted", "step_limit", "context_limit", "infrastructure_error"]
+Ending = Literal["submitted", "step_limit", "context_limit", "paused", "infrastructure_error"]
+Place = Literal["after", "before"]
 OutcomeStatus = Literal["ok", "malformed", "unknown_tool", "bad_argument", "failed", "timeout"]
 
 
@@ -80,7 +81,8 @@ class Completion(Record):
     true, the chat template had rewritten earlier turns, and `context_ids` are the whole prompt instead. `logprobs` are
     natural logarithms under the distribution sampled from, one per id. `finish` is `stop`, `length` (cut by the token
     limit) or `context` (the prompt no longer fits: nothing was sampled). `inferred` is true where the ids were not told
-    by who sampled them, but found again from the text.
+    by who sampled them, but found again from the text. `by` says which of the two spoke, where a policy is a mixture of
+    both; `mistaken` is true where whoever spoke erred on purpose: such a turn is never trained on.
     """
 
     message: Message
@@ -93,6 +95,8 @@ class Completion(Record):
     model: str = ""
     inferred: bool = False
     fresh: bool = False
+    by: Actor | None = None
+    mistaken: bool = False
 
 
 class ToolOutcome(Record):
@@ -147,7 +151,10 @@ class Fork(Record):
 
 
 class Trajectory(Record):
-    """One episode, whole. `start` is the world after reset, `opening` the messages that reset gave."""
+    """One episode, whole. `start` is the world after reset, `opening` the messages that reset gave.
+
+    One that is `paused` was stopped on purpose before its end: nothing has been verified, and it can be gone on with.
+    """
 
     id: str
     task: Task
@@ -175,7 +182,12 @@ class Trajectory(Record):
     @property
     def failed(self) -> bool:
         """True if the policy had its chance and the verdict went against it."""
-        return not self.errored and not self.succeeded
+        return not self.errored and not self.paused and not self.succeeded
+
+    @property
+    def paused(self) -> bool:
+        """True if it was stopped on purpose before its end: neither a success nor a failure."""
+        return self.ending == "paused"
 
     def messages(self, steps: int | None = None) -> tuple[Message, ...]:
         """The conversation after `steps` steps (all of them by default)."""
@@ -209,33 +221,89 @@ class Divergence(Record):
     confidence: float = 1.0
 
 
+class Cost(Record):
+    """What something cost: questions put to the teacher, the tokens it read and wrote (those it only scored count as
+    written), and the tokens students wrote.
+    """
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    student_tokens: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        """Both together."""
+        return Cost(
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            student_tokens=self.student_tokens + other.student_tokens,
+        )
+
+
 class Recovery(Record):
-    """A takeover and whether it climbed out. `trajectory` is the student's prefix plus the teacher's steps."""
+    """A takeover and whether it climbed out.
+
+    `trajectory` is the student's prefix, then the teacher's steps, then the student's again where it was handed back.
+    `teacher_tokens` counts all that was paid for it: attempts that failed too. The teacher began `depth` steps before
+    the point of divergence (0: right there, `place` says on which side of the mistake). `flipped` tells whether the
+    student, going on from the teacher's first step, succeeded; `None` if that was not tried. `note` is what the teacher
+    alone was told and `critique` what it said was wrong: neither is part of the conversation.
+    """
 
     divergence: Divergence
     trajectory: Trajectory
     teacher_tokens: int
+    place: Place = "after"
+    depth: int = 0
+    attempt: int = 0
+    flipped: bool | None = None
+    note: str = ""
+    critique: str = ""
 
     @property
     def verified(self) -> bool:
-        """True if the hidden check passed at the end of the teacher's steps."""
+        """True if the hidden check passed at the end of the trajectory."""
         return self.trajectory.succeeded
 
 
 class Segment(Record):
-    """One training row: token ids of the whole context, and the mask that says which of them carry loss."""
+    """One training row: token ids of the whole context, and the mask that says which of them carry loss.
+
+    `weights`, `logprobs` (natural, under the distribution the token was sampled from), `teacher_logprobs` and
+    `by_teacher` (whose turn the token belongs to) are empty or have one entry per id; those of tokens without loss
+    mean nothing.
+    """
 
     id: str
-    kind: Literal["clean", "recovery"]
+    kind: Literal["clean", "recovery", "label", "choice", "own"]
     trajectory_id: str
     input_ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
     tokens: Literal["exact", "inferred"] = "exact"
+    weights: tuple[float, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    teacher_logprobs: tuple[float, ...] = ()
+    by_teacher: tuple[bool, ...] = ()
 
     @property
     def supervised(self) -> int:
         """How many tokens carry loss."""
         return sum(self.loss_mask)
+
+
+class PreferencePair(Record):
+    """Two ways to go on from one state of one trajectory, of which `chosen` is the better one.
+
+    Both segments begin with the same ids; the loss masks cover what differs.
+    """
+
+    id: str
+    trajectory_id: str
+    step: int
+    chosen: Segment
+    rejected: Segment
+    source: Literal["takeover", "choice"]
 
 
 def digest_of(value: JsonValue | list[JsonValue]) -> str:

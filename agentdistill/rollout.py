@@ -14,6 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pydantic import JsonValue
+
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import PolicyError, UsageError
 from agentdistill.policies import Joinable, Policy, Request
@@ -61,6 +63,8 @@ class EpisodeSpec:
         actor: who acts, for the records and the mask.
         fork: a trajectory whose steps are kept as a prefix, and after how many of them to go on.
         reseed: whether a forked episode meets fresh luck (True) or exactly the luck it had.
+        most_steps: pause the episode after so many steps of its own, if it has not ended by then.
+        note: what only the policy is told, at each of its turns.
     """
 
     task: Task
@@ -68,13 +72,18 @@ class EpisodeSpec:
     actor: Actor = "student"
     fork: tuple[Trajectory, int] | None = None
     reseed: bool = False
+    most_steps: int | None = None
+    note: str = ""
 
     @property
     def id(self) -> str:
         """Names the episode by all that decides it."""
         luck = " fresh" if self.reseed else ""
         parent = f"{self.fork[0].id}@{self.fork[1]}{luck}" if self.fork else ""
-        return digest_of([self.task.id, self.task.content_hash, self.seed, self.actor, parent])[:20]
+        decided: list[JsonValue] = [self.task.id, self.task.content_hash, self.seed, self.actor, parent]
+        if self.most_steps is not None or self.note:
+            decided += [self.most_steps, self.note]
+        return digest_of(decided)[:20]
 
 
 class Episode:
@@ -132,6 +141,7 @@ class Episode:
             context_ids=tuple(self.context_ids),
             covered=self.covered,
             seed=derive_seed("sample", self.spec.seed, len(self.steps)),
+            note=self.spec.note,
             world=self.environment,
         )
 
@@ -148,7 +158,7 @@ class Episode:
         snapshot = self.environment.snapshot(self.owner) if self.keep_snapshots else None
         self.steps.append(
             Step(
-                actor=self.spec.actor,
+                actor=completion.by or self.spec.actor,
                 completion=completion,
                 observations=observations,
                 outcomes=info["outcomes"],
@@ -161,6 +171,8 @@ class Episode:
         self.messages += [completion.message, *observations]
         if terminated or truncated:
             self._finish("submitted" if terminated else "step_limit", info["verdict"])
+        elif self.spec.most_steps is not None and len(self.steps) - self._kept >= self.spec.most_steps:
+            self._finish("paused", None)
 
     def fail(self, error: Exception) -> None:
         """The machinery broke: keep what there is, without a verdict."""
@@ -187,7 +199,12 @@ class Episode:
             parent=Fork(trajectory_id=fork[0].id, step=fork[1]) if fork else None,
         )
 
-    def _finish(self, ending: Ending, verdict: Verdict) -> None:
+    @property
+    def _kept(self) -> int:
+        """Steps that were there before this episode began."""
+        return self.spec.fork[1] if self.spec.fork else 0
+
+    def _finish(self, ending: Ending, verdict: Verdict | None) -> None:
         self.ending, self.verdict = ending, verdict
 
     def _remember(self, completion: Completion, said_before: int) -> None:

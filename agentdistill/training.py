@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentdistill.errors import NothingSupervisedError
-from agentdistill.losses import masked_cross_entropy
+from agentdistill.losses import LossInputs, masked_cross_entropy
 from agentdistill.records import Segment
 
 if TYPE_CHECKING:
@@ -100,7 +100,19 @@ def train(
             ids, mask = ids.to(model.device), mask.to(model.device)
             # Rows are padded on the right and causal attention never looks there: no attention mask is needed.
             output: Any = model(input_ids=ids, use_cache=False)
-            part = masked_cross_entropy(output.logits, ids, mask, supervised)
+            unknown = torch.full_like(output.logits[..., 0], float("nan"))
+            part = masked_cross_entropy(
+                LossInputs(
+                    logits=output.logits,
+                    input_ids=ids,
+                    loss_mask=mask,
+                    normaliser=supervised,
+                    weights=torch.ones_like(unknown),
+                    logprobs=unknown,
+                    teacher_logprobs=unknown,
+                    by_teacher=torch.zeros_like(mask),
+                )
+            ).loss
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip))

@@ -14,7 +14,7 @@ ENVIRONMENTS = "agentdistill_environments"
 # A room is a module or a sub-package. Modules inside one sub-package may import each other.
 FLOORS = [
     {"errors", "records", "redaction"},
-    {"tools", "chat", "sandbox", "store", "config", "ledger"},
+    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger"},
     {"environment", "policies", "formats", "results", "verification"},
     {"rollout", "divergence", "losses", "loading", "playback"},
     {"takeover", "teaching", "segments"},

@@ -12,7 +12,7 @@ import agentdistill
 
 ROOT = Path(__file__).parent.parent
 # All public classes of these modules are contracts and belong to the surface.
-CONTRACTS = ["errors", "records", "environment", "store", "sandbox.base", "policies.base"]
+CONTRACTS = ["errors", "records", "spaces", "environment", "store", "sandbox.base", "policies.base"]
 NAMES = [name for name in agentdistill.__all__ if name != "__version__"]
 
 

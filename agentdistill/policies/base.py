@@ -17,7 +17,8 @@ class Request:
     with its last turn (both empty where nothing is known): they are used again as they are. `seed` decides the
     sampling of this request and of nothing else.
     `world` is the live environment, and only for policies that declare `privileged`: scripted teachers that
-    know the truth. A model never sees it.
+    know the truth. A model never sees it. `note` is for whoever acts and nobody else: `policies.informed` shows it to a
+    model, and no record of the conversation holds it.
     """
 
     messages: tuple[Message, ...]
@@ -25,6 +26,7 @@ class Request:
     context_ids: tuple[int, ...] = ()
     covered: int = 0
     seed: int = 0
+    note: str = ""
     world: object | None = field(default=None, compare=False, repr=False)
 
 
