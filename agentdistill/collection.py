@@ -1,23 +1,26 @@
-"""Buying from the teacher within a budget: clean traces, and recoveries of the student's own failures.
+"""What every way of collecting shares: tasks, episodes and findings that are kept, and a budget that is met closely.
 
-Everything the teacher says is charged, whether or not its trace is verified. Work goes in chunks whose size follows
-what a trace has cost so far, so that a budget is met closely; every episode is in the store before the next chunk, and
-a resumed run takes what is there.
+Everything the teacher says or scores is charged, whether or not its trace is verified. Work goes in chunks whose size
+follows what a trace has cost so far; every episode is in the store before the next chunk, and a resumed run takes what
+is there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from agentdistill.chat import Renderer
+from agentdistill.curriculum import Curriculum, at, draw_tasks
 from agentdistill.divergence import Detector
 from agentdistill.errors import NothingSupervisedError
-from agentdistill.records import Actor, Divergence, Recovery, Task, Trajectory, derive_seed
+from agentdistill.probing import Prober
+from agentdistill.records import Actor, Cost, Divergence, PreferencePair, Recovery, Segment, Task, Trajectory, derive_seed
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
-from agentdistill.takeover import take_over
+from agentdistill.takeover import Takeover
 
 CHUNK = 128
 FIRST = 4
@@ -27,25 +30,72 @@ arms are compared at equal tokens."""
 
 
 @dataclass
-class Collected:
-    """What a budget bought: verified traces, everything charged, and why the rest was not taken."""
+class Bought:
+    """What a budget bought: rows and pairs to learn from, everything that was paid, and why the rest was not taken."""
 
-    traces: list[Trajectory] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    own: list[Segment] = field(default_factory=list)
+    pairs: list[PreferencePair] = field(default_factory=list)
     teacher_tokens: int = 0
     student_tokens: int = 0
     episodes: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
+    def __iadd__(self, other: Bought) -> Bought:
+        """Take in what another round bought."""
+        self.segments += other.segments
+        self.own += other.own
+        self.pairs += other.pairs
+        self.teacher_tokens += other.teacher_tokens
+        self.student_tokens += other.student_tokens
+        self.episodes += other.episodes
+        self.refused += other.refused
+        return self
+
+    @property
+    def empty(self) -> bool:
+        """True if there is nothing to learn from."""
+        return not (self.segments or self.pairs or self.own)
+
+    def dump(self) -> dict[str, Any]:
+        """All of it as plain JSON."""
+        return {
+            "segments": [row.model_dump(mode="json", exclude_defaults=True) for row in self.segments],
+            "own": [row.model_dump(mode="json", exclude_defaults=True) for row in self.own],
+            "pairs": [pair.model_dump(mode="json", exclude_defaults=True) for pair in self.pairs],
+            "supervised_tokens": sum(row.supervised for row in self.segments),
+            "teacher_tokens": self.teacher_tokens,
+            "student_tokens": self.student_tokens,
+            "episodes": self.episodes,
+            "refused": dict(self.refused),
+        }
+
+    @classmethod
+    def load(cls, kept: dict[str, Any]) -> Bought:
+        """What `dump` gave."""
+        return cls(
+            segments=[Segment.model_validate(row) for row in kept["segments"]],
+            own=[Segment.model_validate(row) for row in kept["own"]],
+            pairs=[PreferencePair.model_validate(pair) for pair in kept["pairs"]],
+            teacher_tokens=kept["teacher_tokens"],
+            student_tokens=kept["student_tokens"],
+            episodes=kept["episodes"],
+            refused=Counter(kept["refused"]),
+        )
+
 
 @dataclass
 class Collector:
-    """Collects for one arm and round of a run.
+    """Collects for one arm and round of a run; what it comes to is in `bought`.
 
     Attributes:
-        store: where every episode and every charge is written.
-        renderer: of the student's tokenizer, in whose tokens the teacher is charged.
+        store: where every episode, finding and charge is written.
+        renderer: of the student's tokenizer, in whose tokens a scripted teacher is charged.
         tasks: the tasks ``first .. first + count - 1`` of the training stream.
+        curriculum: which of them, and how much of an episode the student is given.
         seed: decides all luck of this arm and round.
+        budget: teacher tokens.
+        most_episodes: of the student, in case it fails too seldom to spend the budget.
     """
 
     store: RunStore
@@ -55,99 +105,175 @@ class Collector:
     arm: str
     round: int
     seed: int
-    _recovered: dict[str, Recovery] = field(default_factory=dict, init=False)
+    budget: int
+    most_episodes: int
+    curriculum: Curriculum = Curriculum()
+    history: dict[str, list[bool]] = field(default_factory=dict)
+    bought: Bought = field(default_factory=Bought)
+    _items: int = field(default=0, init=False)
+    _waiting: list[Trajectory] = field(default_factory=list, init=False)
+    _recovered: dict[str, Recovery] | None = field(default=None, init=False)
 
-    def clean(self, teacher: Rollout, budget: int) -> Collected:
-        """Traces of the teacher from the tasks' start, until `budget` output tokens are spent.
+    def chunks(self) -> Iterator[int]:
+        """How many items to buy next, until the budget is spent.
 
-        Stops short of the budget where a whole chunk cost nothing: a teacher that says nothing would be asked for ever.
+        Ends short of it where a whole chunk cost nothing: a teacher that says nothing would be asked for ever.
         """
-        got = Collected()
         spent = -1
-        while spent < got.teacher_tokens < budget:
-            spent = got.teacher_tokens
-            tasks = self.tasks(got.episodes, _chunk(budget, got.teacher_tokens, got.episodes))
-            for trace in self._run(teacher, "clean", self._specs(tasks, "teacher")):
-                self._charge(got, trace, "clean", teacher.policy.name)
-            got.episodes += len(tasks)
-        return got
+        while spent < self.bought.teacher_tokens < self.budget:
+            spent = self.bought.teacher_tokens
+            want = _chunk(self.budget, spent, self._items)
+            yield want
+            self._items += want
 
-    def recoveries(
-        self, student: Rollout, teacher: Rollout, detector: Detector, budget: int, most_episodes: int
-    ) -> Collected:
-        """The student acts; where it fails and a divergence is found, the teacher takes over, until `budget` is spent.
+    def demonstrations(self, teacher: Rollout, count: int) -> list[Trajectory]:
+        """The teacher's traces of the next `count` tasks, charged."""
+        specs = self._specs(self._next_tasks(count), "teacher")
+        traces = self.run(teacher, "clean", specs)
+        self.charge("clean", [(teacher.policy.name, trace.id, self._cost(trace), trace.succeeded) for trace in traces])
+        return traces
 
-        Stops short of the budget after `most_episodes` student episodes, if the student fails too seldom, and where a
-        whole chunk of takeovers cost nothing.
+    def attempts(self, student: Rollout, count: int) -> list[Trajectory]:
+        """The student's runs of the next `count` tasks. Where a teacher takes turns in them, these are charged.
+
+        Empty once the student has had all its episodes.
         """
-        got = Collected()
-        taken, spent = 0, -1
-        failures: list[tuple[Trajectory, Divergence]] = []
-        while spent < got.teacher_tokens < budget:
-            spent = got.teacher_tokens
-            want = _chunk(budget, got.teacher_tokens, taken)
-            while len(failures) < want and got.episodes < most_episodes:
-                tasks = self.tasks(got.episodes, CHUNK)
-                for trace in self._run(student, "rollout", self._specs(tasks, "student")):
-                    got.student_tokens += trace.tokens("student")
-                    if trace.failed:
-                        divergence = detector(trace, None)  # type: ignore[arg-type]
-                        if divergence is None:
-                            got.refused["no divergence found"] += 1
-                        else:
-                            failures.append((trace, divergence))
-                    elif trace.errored:
-                        got.refused["infrastructure error"] += 1
-                got.episodes += len(tasks)
-            if not failures:
-                break
-            now, failures = failures[:want], failures[want:]
-            for recovery in self._take_over(teacher, now):
-                self._charge(got, recovery.trajectory, "takeover", teacher.policy.name)
-            taken += len(now)
-        return got
+        count = min(count, self.most_episodes - self.bought.episodes)
+        if count <= 0:
+            return []
+        depth = self.curriculum.depth
+        most_steps = int(at(depth, self.round)) if depth else None
+        traces = self.run(student, "rollout", self._specs(self._next_tasks(count), "student", most_steps))
+        for trace in traces:
+            self.bought.student_tokens += trace.tokens("student")
+            self.history.setdefault(trace.task.id, []).append(trace.succeeded)
+            if trace.errored:
+                self.bought.refused["infrastructure error"] += 1
+        taught = [trace for trace in traces if trace.tokens("teacher")]
+        self.charge("rollout", [(student.policy.name, trace.id, self._cost(trace), None) for trace in taught])
+        return [trace for trace in traces if not trace.errored]
 
-    def _specs(self, tasks: Sequence[Task], actor: Actor) -> list[EpisodeSpec]:
-        return [EpisodeSpec(task=task, seed=derive_seed("episode", self.seed, task.id), actor=actor) for task in tasks]
+    def diverged(
+        self, student: Rollout, detector: Detector, prober: Prober, want: int, everything: bool
+    ) -> list[tuple[Trajectory, Divergence]]:
+        """The next `want` runs in which a divergence is found, failed ones unless `everything` counts; fewer at the end.
 
-    def _run(self, rollout: Rollout, stage: str, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
+        What the detector tried out and asked is charged.
+        """
+        found: list[tuple[Trajectory, Divergence]] = []
+        while len(found) < want:
+            if not self._waiting:
+                traces = self.attempts(student, CHUNK)
+                if not traces:
+                    break
+                self._waiting = [trace for trace in traces if everything or trace.failed]
+            missing = want - len(found)
+            now, self._waiting = self._waiting[:missing], self._waiting[missing:]
+            findings = self._find(detector, prober, now)
+            name = prober.teacher.policy.name
+            self.charge(
+                "divergence",
+                [(name, t.id, cost, f is not None) for t, (f, cost) in zip(now, findings, strict=True) if cost.calls],
+            )
+            for trace, (divergence, cost) in zip(now, findings, strict=True):
+                self.bought.student_tokens += cost.student_tokens
+                if divergence is None:
+                    self.bought.refused["no divergence found"] += 1
+                else:
+                    found.append((trace, divergence))
+        return found
+
+    def recoveries(self, takeover: Takeover, states: Sequence[tuple[Trajectory, Divergence]]) -> list[Recovery]:
+        """The takeovers of these states, in order and charged: from the store where it has them, else made now."""
+        if self._recovered is None:
+            stored = self.store.recoveries("takeover", self.arm, self.round)
+            self._recovered = {recovery.divergence.trajectory_id: recovery for _, recovery in stored}
+        missing = [(trace, found) for trace, found in states if trace.id not in self._recovered]
+        for recovery in takeover.run(missing):
+            task_id = recovery.trajectory.task.id
+            again = sum(each.trajectory.task.id == task_id for each in self._recovered.values())
+            key = EpisodeKey(stage="takeover", arm=self.arm, round=self.round, task_id=task_id, attempt=again)
+            self.store.save_recovery(key, recovery)
+            self._recovered[recovery.divergence.trajectory_id] = recovery
+        recoveries = [self._recovered[trace.id] for trace, _ in states]
+        self.bought.student_tokens += sum(recovery.student_tokens for recovery in recoveries)
+        self.charge(
+            "takeover",
+            [(r.trajectory.policy, r.trajectory.id, self._cost_of_recovery(r), r.verified) for r in recoveries],
+        )
+        return recoveries
+
+    def run(self, rollout: Rollout, stage: str, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
         """The episodes' trajectories in the order of `specs`: from the store where it has them, else run now."""
         return run_stored(self.store, rollout, stage, self.arm, self.round, specs, self.watch)
 
-    def _take_over(self, teacher: Rollout, failures: Sequence[tuple[Trajectory, Divergence]]) -> list[Recovery]:
-        """The takeovers of these failures, in order: from the store where it has them, else run now."""
-        if not self._recovered:
-            stored = self.store.recoveries("takeover", self.arm, self.round)
-            self._recovered = {recovery.divergence.trajectory_id: recovery for _, recovery in stored}
-        missing = [(trace, found) for trace, found in failures if trace.id not in self._recovered]
-        for recovery in take_over(teacher, missing):
-            task_id = recovery.trajectory.task.id
-            key = EpisodeKey(stage="takeover", arm=self.arm, round=self.round, task_id=task_id)
-            self.store.save_recovery(key, recovery)
-            self._recovered[recovery.divergence.trajectory_id] = recovery
-        return [self._recovered[trace.id] for trace, _ in failures]
-
-    def _charge(self, got: Collected, trace: Trajectory, purpose: str, policy: str) -> None:
-        tokens = trace.tokens("teacher")
+    def charge(self, purpose: str, items: Sequence[tuple[str, str, Cost, bool | None]]) -> None:
+        """Enter what pieces of work cost: by whom, which, how much, and whether it is kept. Each is entered once."""
+        tokens = sum(cost.output_tokens for _, _, cost, _ in items)
         self.watch.advance(tokens)
-        got.teacher_tokens += tokens
-        self.store.ledger_add(
-            LedgerEntry(
-                arm=self.arm,
-                round=self.round,
-                stage=purpose,
-                policy=policy,
-                purpose=purpose,
-                input_tokens=_input_tokens(trace, self.renderer),
-                output_tokens=tokens,
-                accepted=trace.succeeded,
-                key=f"{purpose}/{self.arm}/{self.round}/{trace.id}",
+        self.bought.teacher_tokens += tokens
+        if items:
+            self.store.ledger_add(
+                *(
+                    LedgerEntry(
+                        arm=self.arm,
+                        round=self.round,
+                        stage=purpose,
+                        policy=policy,
+                        purpose=purpose,
+                        input_tokens=cost.input_tokens,
+                        output_tokens=cost.output_tokens,
+                        accepted=accepted,
+                        key=f"{purpose}/{self.arm}/{self.round}/{work}",
+                    )
+                    for policy, work, cost, accepted in items
+                )
             )
-        )
-        if trace.succeeded:
-            got.traces.append(trace)
-        else:
-            got.refused["infrastructure error" if trace.errored else "not verified"] += 1
+
+    def _cost(self, trace: Trajectory) -> Cost:
+        """What the teacher read and wrote in a trajectory, a copied prefix left out."""
+        return Cost(input_tokens=tokens_read(trace, self.renderer), output_tokens=trace.tokens("teacher"))
+
+    def _cost_of_recovery(self, recovery: Recovery) -> Cost:
+        read = sum(tokens_read(trace, self.renderer) for trace in (recovery.trajectory, *recovery.others))
+        return Cost(input_tokens=read, output_tokens=recovery.teacher_tokens)
+
+    def _next_tasks(self, count: int) -> Sequence[Task]:
+        first = self.bought.episodes
+        self.bought.episodes += count
+        if self.curriculum.tasks == "fresh":
+            return self.tasks(first, count)
+        fixed = self.tasks(0, self.curriculum.set_size)
+        luck = derive_seed("curriculum", self.seed, first)
+        return draw_tasks(fixed, self.history, count, luck, self.curriculum.rest_after)
+
+    def _specs(self, tasks: Sequence[Task], actor: Actor, most_steps: int | None = None) -> list[EpisodeSpec]:
+        first = self.bought.episodes - len(tasks)
+        fresh = self.curriculum.tasks == "fresh"
+        seeds = [
+            derive_seed("episode", self.seed, task.id, *(() if fresh else (first + index,)))
+            for index, task in enumerate(tasks)
+        ]
+        return [
+            EpisodeSpec(task, seed, actor, most_steps=most_steps, attempt=0 if fresh else first + index)
+            for index, (task, seed) in enumerate(zip(tasks, seeds, strict=True))
+        ]
+
+    def _find(
+        self, detector: Detector, prober: Prober, traces: Sequence[Trajectory]
+    ) -> list[tuple[Divergence | None, Cost]]:
+        """What the detector finds in each: from the store where it has it, so that nothing is asked twice."""
+        place = f"found/{self.arm}/{self.round}"
+        kept = cast("dict[str, Any]", self.store.result(place) or {})
+        missing = [trace for trace in traces if trace.id not in kept]
+        if missing:
+            for trace, (found, cost) in zip(missing, prober.find_all(detector, missing), strict=True):
+                kept[trace.id] = [found and found.model_dump(mode="json"), cost.model_dump(mode="json")]
+            self.store.put_result(place, kept)
+        return [
+            (found and Divergence.model_validate(found), Cost.model_validate(cost))
+            for found, cost in (kept[trace.id] for trace in traces)
+        ]
 
 
 def run_stored(
@@ -165,7 +291,10 @@ def run_stored(
     Snapshots of episodes that succeeded are forgotten, as far as no other episode needs them: nobody takes over there.
     With `count`, each episode is one unit of the stage's progress.
     """
-    keys = {spec.id: EpisodeKey(stage=stage, arm=arm, round=round_number, task_id=spec.task.id) for spec in specs}
+    keys = {
+        spec.id: EpisodeKey(stage=stage, arm=arm, round=round_number, task_id=spec.task.id, attempt=spec.attempt)
+        for spec in specs
+    }
     have = store.known_keys(stage, arm, round_number)
     wanted = {str(key): spec_id for spec_id, key in keys.items()}
     found: dict[str, Trajectory] = {}
@@ -194,7 +323,7 @@ def _chunk(budget: int, spent: int, bought: int) -> int:
     return max(1, min(CHUNK, int(CAUTION * (budget - spent) / (spent / bought))))
 
 
-def _input_tokens(trace: Trajectory, renderer: Renderer) -> int:
+def tokens_read(trace: Trajectory, renderer: Renderer) -> int:
     """Tokens the teacher read: the whole conversation again at each of its turns."""
     try:
         rows = renderer.rows(trace, trained="teacher")

@@ -20,6 +20,15 @@ def read_config(path: Path, overrides: Sequence[str], model: type[Model]) -> Mod
     Raises:
         ConfigError: in one line, which key or value is wrong and what would be right.
     """
+    return validated(path, read_values(path, overrides), model)
+
+
+def read_values(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Read a TOML file and apply overrides; nothing is validated.
+
+    Raises:
+        ConfigError: the file cannot be read, or an override is not ``key=value``.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -28,6 +37,15 @@ def read_config(path: Path, overrides: Sequence[str], model: type[Model]) -> Mod
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
     for override in overrides:
         _apply(values, override)
+    return values
+
+
+def validated(path: Path, values: dict[str, Any], model: type[Model]) -> Model:
+    """The values that were read from `path` as a `model`.
+
+    Raises:
+        ConfigError: in one line, which key or value is wrong and what would be right.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -61,10 +79,18 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """The keys allowed in the table that `path` leads to."""
-    inner: Any = model
+    """The keys allowed in the table that `path` leads to; none are known where it leads out of our models."""
+    reached: list[Any] = [model]
     for part in path:
-        inner = inner.model_fields[part].annotation
-        # A table that may be left out: its model or None.
-        inner = next((each for each in get_args(inner) if hasattr(each, "model_fields")), inner)
-    return list(inner.model_fields)
+        # A union of models is entered by the tag that pydantic puts into the path: the name stays, the model is found.
+        inner = [each for each in reached if part in getattr(each, "model_fields", {})]
+        if inner:
+            reached = [found for each in inner for found in _models(each.model_fields[part].annotation)]
+    return [key for each in reached for key in each.model_fields]
+
+
+def _models(annotation: Any) -> list[Any]:
+    """All models that a value so annotated may be or hold."""
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models(inner)]

@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agentdistill.environment import ToolEnvironment
+from agentdistill.collection import Bought
 from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
-from agentdistill.loading import load_environment
+from agentdistill.loading import load_environment, load_policy
 from agentdistill.policies import Policy
-from agentdistill.policies.endpoint import EndpointPolicy
+from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
-from agentdistill.records import Segment
 from agentdistill.results import ArmResult, RunReport
 from agentdistill.rollout import Watcher
 from agentdistill.sandbox.loading import BackendSpec
@@ -37,25 +37,26 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
         InfrastructureError: the machinery broke beyond its retries.
     """
     environment = _load_environment(config)
-    if config.teacher is not None:  # what is wrong with it is told before a run begins
+    if isinstance(config.teacher, EndpointConfig):  # what is wrong with it is told before a run begins
         EndpointPolicy(config.teacher, CallLedger(budget=config.teacher_budget)).close()
     if config.checkpoint is not None and checkpoint_facts(untrained_student(folder)) is None:
         _try_out(config.checkpoint)
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.resume(folder, config.identity()))
-        if (finished := store.result("report")) is not None:
-            return RunReport.model_validate(finished)
+        if (finished := _finished(store, config)) is not None:
+            return finished
         environments = _share_backend(environment, config, folder, stack)
-        run = Run(config, folder, store, watch, environments, _call_teacher(config, folder, stack))
+        run = Run(config, folder, store, watch, environments, _make_teacher(config, folder, stack))
         base, clean = run.train_base(run.make_student())
         bank = run.freeze_bank(base)
         results = {"base": run.evaluate("base", base, bank)}
         for arm in config.arms:
-            student = base
-            bought: list[Segment] = []
-            for number in range(config.rounds):
+            student, bought = base, Bought()
+            for number in range(run.rounds(arm)):
                 bought += run.buy(arm, number, student)
-                student = run.train(arm, number, student, clean, bought)
+                before, student = student, run.train(arm, number, student, clean, bought)
+                if run.is_flat(arm, number, before, student, bank):
+                    break
             results[arm] = run.evaluate(arm, student, bank)
         return run.report(results, bank)
 
@@ -79,6 +80,16 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
             raise ConfigError(f"another student's results are kept in {folder} as {name!r}: choose another --name")
         store.put_result(f"student/{name}", weights)
         return run.evaluate(name, student, run.freeze_bank(base))
+
+
+def _finished(store: RunStore, config: RunConfig) -> RunReport | None:
+    """The report, if all that the configuration asks for is in it."""
+    kept = store.result("report")
+    if kept is None or list(kept["arms"]) != ["base", *config.arms]:
+        return None
+    if any(store.result(f"arm/{arm}") != config.arm_identity(arm) for arm in config.arms):
+        return None
+    return RunReport.model_validate(kept)
 
 
 def _try_out(checkpoint: Checkpoint) -> None:
@@ -114,10 +125,15 @@ def _share_backend(
     return functools.partial(make, sandboxes=backend)
 
 
-def _call_teacher(config: RunConfig, folder: Path, stack: ExitStack) -> Policy | None:
-    """The teacher behind a server, if there is one; what it is paid is in the run's folder before it is used."""
+def _make_teacher(config: RunConfig, folder: Path, stack: ExitStack) -> Policy | None:
+    """The teacher of the configuration, if it is not the environment's scripted one.
+
+    What one behind a server is paid is in the run's folder before it is used.
+    """
     if config.teacher is None:
         return None
+    if isinstance(config.teacher, str):
+        return load_policy(config.teacher)
     ledger = stack.enter_context(CallLedger(folder, config.teacher_budget))
     return stack.enter_context(EndpointPolicy(config.teacher, ledger))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,11 @@ class Rate(Record):
 
 
 class ArmResult(Record):
-    """What one arm came to. Tokens are output tokens; errored episodes are in no rate."""
+    """What one arm came to. Tokens are output tokens; errored episodes are in no rate.
+
+    `outcomes` and `climbs` have one letter for each held-out task and each frozen state, in an order that all arms of
+    a run share: ``1`` passed, ``0`` failed, ``x`` errored. They are what paired comparisons are made of.
+    """
 
     success: Rate
     recovery: Rate
@@ -36,6 +41,8 @@ class ArmResult(Record):
     steps: float
     """Turns per success episode."""
     errored: int
+    outcomes: str = ""
+    climbs: str = ""
 
 
 def rate_of(passed: int, n: int) -> Rate:
@@ -64,6 +71,44 @@ class RunReport(Record):
     arms: dict[str, ArmResult]
     refused: dict[str, dict[str, int]]
     tokens: Literal["exact", "inferred"] = "exact"
+
+
+class Mean(Record):
+    """A mean over seeds with its 95 % interval (Student's t over the seeds), and how far they lie apart.
+
+    With one seed there is no interval: `low` and `high` are infinite.
+    """
+
+    mean: float
+    low: float
+    high: float
+    least: float
+    most: float
+    n: int
+
+
+# Student's t at 97.5 % for 1 .. 30 degrees of freedom; beyond, the normal's.
+_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
+    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """The mean of one value per seed.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    if not values:
+        raise ValueError("no value to take a mean of")
+    n = len(values)
+    mean = sum(values) / n
+    half = math.inf
+    if n > 1:
+        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+        half = (_T[n - 2] if n - 2 < len(_T) else 1.96) * spread / math.sqrt(n)
+    return Mean(mean=mean, low=mean - half, high=mean + half, least=min(values), most=max(values), n=n)
 
 
 def read_report(folder: Path) -> RunReport:

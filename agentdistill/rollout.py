@@ -65,6 +65,7 @@ class EpisodeSpec:
         reseed: whether a forked episode meets fresh luck (True) or exactly the luck it had.
         most_steps: pause the episode after so many steps of its own, if it has not ended by then.
         note: what only the policy is told, at each of its turns.
+        attempt: tells several tries at one task apart in the store; their seeds differ too.
     """
 
     task: Task
@@ -74,6 +75,7 @@ class EpisodeSpec:
     reseed: bool = False
     most_steps: int | None = None
     note: str = ""
+    attempt: int = 0
 
     @property
     def id(self) -> str:

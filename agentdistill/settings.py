@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from agentdistill.divergence import detector
 from agentdistill.ledger import Budget
 from agentdistill.policies.calling import ConnectionConfig
 from agentdistill.policies.endpoint import EndpointConfig
 from agentdistill.policies.local import Checkpoint, Sampling
 from agentdistill.policies.tiny import TinyConfig
+from agentdistill.recipes import CleanRecipe, Recipe, TakeoverRecipe
 from agentdistill.sandbox import Limits
 from agentdistill.training import TrainingConfig
 
-Arm = Literal["clean", "clean-explore", "recovery"]
-REPLAY: dict[Arm, float] = {"clean": 0.5, "clean-explore": 0.0, "recovery": 0.5}
+ARMS: dict[str, Recipe] = {
+    "clean": CleanRecipe(),
+    "clean-explore": CleanRecipe(style="exploring", replay=0.0),
+    "recovery": TakeoverRecipe(),
+}
 
 
 class EvaluationConfig(BaseModel):
@@ -46,26 +47,28 @@ class RunConfig(BaseModel):
     checkpoint: Checkpoint | None = None
     """A model of yours to begin with: its `model` is a folder, or a hub id with a `revision`."""
     sampling: Sampling = Sampling()
-    teacher: EndpointConfig | None = None
-    """A model behind a server in place of the environment's scripted teacher, for all arms: its `url` and `model`."""
+    teacher: EndpointConfig | str | None = None
+    """In place of the environment's scripted teacher, for all arms: a model behind a server (its `url` and `model`), or
+    a policy of yours, `module:Name` or `file.py:Name`."""
     teacher_budget: Budget = Budget()
     """What that teacher may cost in all, over every resumption of the run: `tokens`, `dollars`, or both."""
+    scorer: Checkpoint | None = None
+    """A learned teacher with the student's vocabulary, for what needs log-probabilities: scores and divergences."""
+    base: CleanRecipe = CleanRecipe(replay=0.0)
+    """What the base student learns from."""
     base_tokens: int = Field(default=30_000, gt=0)
     """Teacher tokens of clean traces that the base student learns from; charged to every arm."""
     base_training: TrainingConfig = TrainingConfig()
     budget_tokens: int = Field(default=20_000, gt=0)
     """Teacher tokens that each arm may spend beyond the base, over all its rounds."""
     rounds: int = Field(default=1, gt=0)
-    """How often: sample, take over, train, again with the student that came of it."""
+    """How often: sample, take over, train, again with the student that came of it. A recipe may say otherwise."""
     training: TrainingConfig = TrainingConfig()
     """Per arm; its steps are divided among the rounds."""
-    arms: tuple[Arm, ...] = ("clean", "clean-explore", "recovery")
-    replay: dict[Arm, Annotated[float, Field(ge=0, le=1)]] = REPLAY
-    """Share of each step's supervised tokens drawn from the base's clean traces; the rest is what the arm bought."""
-    detectors: tuple[str, ...] = ("first_tool_error", "failing_visible_test", "loop")
-    """The earliest of these is the point of divergence."""
+    arms: dict[str, Recipe] = ARMS
+    """What is compared, by name; none for the base student alone."""
     most_student_episodes: int = Field(default=20_000, gt=0)
-    """Per round of the recovery arm, in case the student fails too seldom to spend the budget."""
+    """Per arm and round, in case the student fails too seldom to spend the budget."""
     evaluation: EvaluationConfig = EvaluationConfig()
     live: int = Field(default=256, gt=0)
     """Most episodes in flight."""
@@ -78,25 +81,37 @@ class RunConfig(BaseModel):
 
     @field_validator("teacher")
     @classmethod
-    def _has_ids_of_its_own(cls, teacher: EndpointConfig | None) -> EndpointConfig | None:
-        if teacher is not None and teacher.gives_ids:
+    def _has_ids_of_its_own(cls, teacher: EndpointConfig | str | None) -> EndpointConfig | str | None:
+        if isinstance(teacher, EndpointConfig) and teacher.gives_ids:
             raise ValueError("a teacher's token ids are not the student's: token_ids = false, infer_ids = false")
         return teacher
 
-    @field_validator("replay")
+    @field_validator("arms")
     @classmethod
-    def _fill_in(cls, shares: dict[Arm, float]) -> dict[Arm, float]:
-        return REPLAY | shares  # `--set replay.clean=0.3` says nothing of the other arms
-
-    @field_validator("detectors")
-    @classmethod
-    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        detector(names)  # a wrong name is told now, not when the base student has been trained
-        return names
+    def _have_names(cls, arms: dict[str, Recipe]) -> dict[str, Recipe]:
+        for name in arms:
+            if name == "base" or not name or "/" in name:
+                raise ValueError(f"an arm cannot be called {name!r}")
+        return arms
 
     def identity(self) -> dict[str, JsonValue]:
-        """The settings that decide what comes out of a run; how a teacher is reached, and what it may cost, do not."""
-        kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude={"teacher", "teacher_budget"})
-        if self.teacher is not None:
+        """The settings that all arms of a run share and that decide what comes out of it.
+
+        How a teacher is reached, and what it may cost, does not; what is an arm's own is in `arm_identity`.
+        """
+        own = {"teacher", "teacher_budget", "arms", "budget_tokens", "rounds", "training"}
+        kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude=own)
+        if isinstance(self.teacher, EndpointConfig):
             kept["teacher"] = self.teacher.model_dump(mode="json", exclude=set(ConnectionConfig.model_fields))
+        else:
+            kept["teacher"] = self.teacher
         return kept
+
+    def arm_identity(self, name: str) -> dict[str, JsonValue]:
+        """What decides an arm's results beside the run's `identity`."""
+        return {
+            "recipe": self.arms[name].model_dump(mode="json"),
+            "budget_tokens": self.budget_tokens,
+            "rounds": self.rounds,
+            "training": self.training.model_dump(mode="json"),
+        }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from types import MappingProxyType
+from typing import cast
 
 from pydantic import JsonValue
 
-from agentdistill.collection import Collected, Collector, run_stored
-from agentdistill.divergence import detector
+from agentdistill.collection import Bought, Collector, run_stored
+from agentdistill.curriculum import share_of_budget
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
 from agentdistill.evaluation import Bank, freeze_bank, success_rate
@@ -19,14 +21,17 @@ from agentdistill.policies import Policy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import make_student, make_tokenizer
+from agentdistill.recipes import Recipe
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
-from agentdistill.results import ArmResult, RunReport, rate_of
+from agentdistill.results import ArmResult, Rate, RunReport, rate_of
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
-from agentdistill.segments import segments_of
-from agentdistill.settings import Arm, RunConfig
+from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
 from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
 from agentdistill.transcripts import transcripts
+from agentdistill.ways import People, gather, pools_of
+
+_SAME: Mapping[str, JsonValue] = MappingProxyType({})
 
 
 def untrained_student(folder: Path) -> Path:
@@ -66,26 +71,53 @@ class Run:
 
     def train_base(self, untrained: Path) -> tuple[Path, list[Segment]]:
         """The student every arm starts from, and the clean traces it learnt from."""
-        bought = self._buy("base", 0, untrained, self.config.base_tokens)
-        pools = [Pool(bought, 1.0)]
-        return self._train("base", 0, untrained, pools, self.config.base_training), bought
+        bought = self._buy("base", self.config.base, 0, untrained, self.config.base_tokens)
+        pools = [Pool(bought.segments, 1.0)]
+        return self._train("base", 0, untrained, pools, self.config.base_training), bought.segments
 
     def freeze_bank(self, base: Path) -> Bank:
         """The base student's failures on the held-out tasks, each frozen at its first mistake."""
         failures = [trace for trace in self._evaluate_success("base", base) if trace.failed]
         return freeze_bank(failures, self.make_environment)
 
-    def buy(self, arm: Arm, number: int, student: Path) -> list[Segment]:
-        """What one round's share of the budget buys for an arm."""
-        return self._buy(arm, number, student, self.config.budget_tokens // self.config.rounds)
+    def rounds(self, arm: str) -> int:
+        """How many rounds an arm has.
 
-    def train(self, arm: Arm, number: int, student: Path, clean: list[Segment], bought: list[Segment]) -> Path:
-        """The student after one round: the arm's segments so far, mixed with the base's clean traces."""
-        replay = self.config.replay[arm]
-        pools = [Pool(part, share) for part, share in ((clean, replay), (bought, 1 - replay)) if share > 0 and part]
-        steps = self.config.training.steps // self.config.rounds
-        settings = self.config.training.model_copy(update={"steps": max(1, steps)})
+        Raises:
+            ConfigError: the arm's results in this folder are another recipe's.
+        """
+        kept, here = self.store.result(f"arm/{arm}"), self.config.arm_identity(arm)
+        if kept is None:
+            self.store.put_result(f"arm/{arm}", here)
+        elif kept != here:
+            raise ConfigError(
+                f"the arm {arm!r} in {self.folder} was made with other settings "
+                f"({', '.join(key for key in here if kept.get(key) != here[key])}): give it another name"
+            )
+        return self.config.arms[arm].rounds or self.config.rounds
+
+    def buy(self, arm: str, number: int, student: Path) -> Bought:
+        """What one round's share of the budget buys for an arm."""
+        recipe, rounds = self.config.arms[arm], self.rounds(arm)
+        budget = share_of_budget(recipe.curriculum, number, rounds, self.config.budget_tokens)
+        return self._buy(arm, recipe, number, student, budget)
+
+    def train(self, arm: str, number: int, student: Path, clean: list[Segment], bought: Bought) -> Path:
+        """The student after one round: what the arm bought so far, mixed with the base's clean traces."""
+        recipe = self.config.arms[arm]
+        pools = pools_of(recipe, clean, bought)
+        settings = self.config.training.model_copy(
+            update={"steps": max(1, self.config.training.steps // self.rounds(arm))}
+        )
         return self._train(arm, number, student, pools, settings)
+
+    def is_flat(self, arm: str, number: int, before: Path, now: Path, bank: Bank) -> bool:
+        """Whether an arm's recipe wants to stop after this round, since recovery does not rise any more."""
+        least = self.config.arms[arm].curriculum.stop_when_flat
+        if least is None or number + 1 >= self.rounds(arm):
+            return False
+        rates = [self._recovery(f"{arm}-{each}", student, bank)[0] for each, student in ((number - 1, before), (number, now))]
+        return rates[1].rate - rates[0].rate < least
 
     def evaluate(self, arm: str, student: Path, bank: Bank) -> ArmResult:
         """Success on the held-out tasks and recovery from the bank."""
@@ -93,13 +125,7 @@ class Run:
         if stored is not None:
             return ArmResult.model_validate(stored)
         traces = self._evaluate_success(arm, student)
-        specs = list(bank.specs(self.config.evaluation.seed))
-        self.watch.begin(f"{arm}: recovery from {len(specs)} frozen states", len(specs))
-        climbs = run_stored(
-            self.store, self._rollout(student, keep_snapshots=False), "bank", arm, 0, specs, self.watch, count=True
-        )
-        recovery = success_rate(climbs)
-        self.watch.end(f"{recovery.rate:.1%}")
+        recovery, climbs = self._recovery(arm, student, bank)
         spent = self.store.teacher_tokens(arm)
         base = self.store.teacher_tokens("base")
         own = 0 if arm == "base" else 1
@@ -116,22 +142,31 @@ class Run:
             tool_errors=errors / max(1, len(judged)),
             steps=sum(len(trace.steps) for trace in judged) / max(1, len(judged)),
             errored=sum(trace.errored for trace in [*traces, *climbs]),
+            outcomes=_letters(traces),
+            climbs=_letters(climbs),
         )
         self.store.put_result(f"evaluation/{arm}", result.model_dump(mode="json"))
         return result
 
+    def _recovery(self, arm: str, student: Path, bank: Bank) -> tuple[Rate, list[Trajectory]]:
+        """How often a student climbs out of the frozen states, and the runs in which it tried, in the bank's order."""
+        specs = list(bank.specs(self.config.evaluation.seed))
+        self.watch.begin(f"{arm}: recovery from {len(specs)} frozen states", len(specs))
+        rollout = self._rollout(student, keep_snapshots=False)
+        climbs = run_stored(self.store, rollout, "bank", arm, 0, specs, self.watch, count=True)
+        rate = success_rate(climbs)
+        self.watch.end(f"{rate.rate:.1%}")
+        return rate, climbs
+
     def report(self, results: dict[str, ArmResult], bank: Bank) -> RunReport:
         """All that is to be said of the run, kept in the store."""
         refused: dict[str, dict[str, int]] = {}
-        for name in ("base", *self.config.arms):
-            counts = [
-                self.store.result(f"bought/{name}/{number}") or {}
-                for number in range(1 if name == "base" else self.config.rounds)
-            ]
-            reasons = [cast("dict[str, dict[str, int]]", each).get("refused", {}) for each in counts]
-            refused[name] = {
-                r: sum(each.get(r, 0) for each in reasons) for r in sorted({r for e in reasons for r in e})
-            }
+        for name in results:
+            counted: Counter[str] = Counter()
+            for key, kept in self.store.results().items():
+                if key.rpartition("/")[0] == f"bought/{name}":
+                    counted += Counter(cast("dict[str, int]", kept["refused"]))
+            refused[name] = dict(sorted(counted.items()))
         report = RunReport(
             environment=self.config.environment,
             options=self.config.environment_options,
@@ -146,16 +181,16 @@ class Run:
         self.store.put_result("report", report.model_dump(mode="json"))
         return report
 
-    def _buy(self, arm: str, number: int, student: Path, budget: int) -> list[Segment]:
-        """Collect for an arm until `budget` is spent, and cut the verified traces into segments.
+    def _buy(self, arm: str, recipe: Recipe, number: int, student: Path, budget: int) -> Bought:
+        """Collect for an arm until `budget` is spent.
 
-        What was bought once stays what it was: a resumed run trains on the same traces.
+        What was bought once stays what it was: a resumed run trains on the same rows.
         """
-        policy = self._load(student, f"{arm}-{number}")
-        stored = self.store.result(f"bought/{arm}/{number}")
+        place = f"bought/{arm}/{number}"
+        stored = self.store.result(place)
         if stored is not None:
-            traces = self._stored_traces(arm, number, stored["traces"])
-            return segments_of(traces, policy.renderer, policy.context)[0]
+            return Bought.load(stored)
+        policy = self._load(student, f"{arm}-{number}")
         collector = Collector(
             store=self.store,
             renderer=policy.renderer,
@@ -164,36 +199,52 @@ class Run:
             arm=arm,
             round=number,
             seed=derive_seed("arm", self.config.seed, number),
+            budget=budget,
+            most_episodes=self.config.most_student_episodes,
+            curriculum=recipe.curriculum,
         )
-        style = "exploring" if arm == "clean-explore" else "knowing"
-        teacher = Rollout(
-            self.make_environment,
-            self.teacher or ScriptedTeacher(style, policy.renderer.count),
-            live=self.config.live,
-            keep_snapshots=False,
-        )
+        people = self._people(policy)
         self.watch.begin(f"{arm}: buying {budget:,} teacher tokens, round {number + 1}", budget)
-        if arm == "recovery":
-            acting = self._rollout(student, keep_snapshots=True)
-            find = detector(self.config.detectors, self.config.seed)
-            got = collector.recoveries(acting, teacher, find, budget, self.config.most_student_episodes)
-        else:
-            got = collector.clean(teacher, budget)
-        segments, unfit = segments_of(got.traces, policy.renderer, policy.context)
-        if not segments:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in (got.refused + unfit).items()) or "none at all"
+        bought = gather(recipe, collector, people)
+        if bought.empty:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in bought.refused.items()) or "none at all"
             raise ConfigError(f"arm {arm!r}: {budget} teacher tokens bought no trace to learn from ({reasons})")
-        self.store.put_result(f"bought/{arm}/{number}", _bought(got, segments, got.refused + unfit))
-        self.watch.end(f"{len(segments)} segments, {got.teacher_tokens:,} tokens from {got.episodes} episodes")
-        return segments
+        self.store.put_result(place, bought.dump())
+        learnt = f"{len(bought.segments)} segments" + (f" and {len(bought.pairs)} pairs" if bought.pairs else "")
+        self.watch.end(f"{learnt}, {bought.teacher_tokens:,} tokens from {bought.episodes} episodes")
+        return bought
 
-    def _stored_traces(self, arm: str, number: int, wanted: Sequence[str]) -> list[Trajectory]:
-        """The traces of these ids, in their order."""
-        if arm == "recovery":
-            found = {each.trajectory.id: each.trajectory for _, each in self.store.recoveries("takeover", arm, number)}
-        else:
-            found = {trace.id: trace for _, trace in self.store.trajectories("clean", arm, number)}
-        return [found[name] for name in wanted]
+    def _people(self, student: LocalPolicy) -> People:
+        """Who acts in a round with this student."""
+        rollout = Rollout(self.make_environment, student, live=self.config.live)
+        return People(
+            student=rollout,
+            policy=student,
+            teacher=functools.partial(self._teacher, student),
+            scorer=self._scorer,
+            seed=self.config.seed,
+        )
+
+    def _teacher(self, student: LocalPolicy, style: str, world: Mapping[str, JsonValue] = _SAME) -> Rollout:
+        """The run's teacher, in the student's world with these options changed."""
+        policy = self.teacher or ScriptedTeacher(style, student.renderer.count)
+        make = functools.partial(self.make_environment, **world)
+        return Rollout(make, policy, live=self.config.live, keep_snapshots=False)
+
+    @functools.cached_property
+    def _scorer(self) -> LocalPolicy | None:
+        """The run's learned teacher.
+
+        Raises:
+            ConfigError: it has another vocabulary than the student.
+        """
+        if self.config.scorer is None:
+            return None
+        scorer = LocalPolicy.load(self.config.scorer, self.config.sampling, "scorer")
+        student = self._load(untrained_student(self.folder))
+        if scorer.renderer.tokenizer.get_vocab() != student.renderer.tokenizer.get_vocab():
+            raise ConfigError(f"the scorer {self.config.scorer.model} has another vocabulary than the student")
+        return scorer
 
     def _train(self, arm: str, number: int, start: Path, pools: Sequence[Pool], settings: TrainingConfig) -> Path:
         """Train from `start` on the pools, once; returns the checkpoint's folder."""
@@ -207,7 +258,9 @@ class Run:
         def advance(progress: Progress) -> None:
             self.watch.advance(1, f"loss {progress.loss:.3f}")
 
-        seen = train(policy.model, pools, settings, derive_seed("train", self.config.seed, number) % 2**31, advance)
+        seed = derive_seed("train", self.config.seed, number) % 2**31
+        teacher = self._scorer.model if self._scorer else None
+        seen = train(policy.model, pools, settings, seed, advance, teacher=teacher)
         bought = cast("dict[str, int]", self.store.result(f"bought/{arm}/{number}") or {})
         facts = {
             "optimiser_steps": settings.steps + int(before.get("optimiser_steps", 0)),
@@ -254,13 +307,6 @@ class Run:
         return self.make_environment()
 
 
-def _bought(got: Collected, segments: Sequence[Segment], refused: Any) -> dict[str, JsonValue]:
-    return {
-        "segments": len(segments),
-        "supervised_tokens": sum(segment.supervised for segment in segments),
-        "teacher_tokens": got.teacher_tokens,
-        "student_tokens": got.student_tokens,
-        "episodes": got.episodes,
-        "refused": dict(refused),
-        "traces": [trace.id for trace in got.traces],
-    }
+def _letters(traces: Sequence[Trajectory]) -> str:
+    """One letter for each: ``1`` passed, ``0`` failed, ``x`` errored."""
+    return "".join("x" if trace.errored else "1" if trace.succeeded else "0" for trace in traces)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from agentdistill.cli import endpoints, environments, sandboxes
+from agentdistill.cli import comparisons, endpoints, environments, sandboxes
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
@@ -31,6 +31,9 @@ app.add_typer(environments.app, name="env", help="List and check environments.")
 app.add_typer(endpoints.app, name="endpoint", help="Check what the server of a model can do.")
 app.add_typer(sandboxes.app, name="sandbox", help="Check sandbox backends, and clear away what dead programs left.")
 
+app.command()(comparisons.compare)
+app.command()(comparisons.table)
+
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a config key: training.steps=200.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where the run is kept; the same again resumes it.")]
 
@@ -42,9 +45,16 @@ def demo(overrides: Overrides = [], folder: Folder = None) -> None:  # noqa: B00
 
 
 @app.command()
-def run(config: Path, overrides: Overrides = [], folder: Folder = None) -> None:  # noqa: B006
+def run(
+    config: Path,
+    overrides: Overrides = [],  # noqa: B006
+    folder: Folder = None,
+    recipes: Annotated[
+        list[Path], typer.Option("--recipe", help="A recipe's file, in place of the config's arms; may be given again.")
+    ] = [],  # noqa: B006
+) -> None:
     """Run the loop of a config file. The same command again goes on where the last one stopped."""
-    _run(config, overrides, folder or Path("runs") / config.stem)
+    _run(config, overrides, folder or Path("runs") / config.stem, recipes)
 
 
 @app.command()
@@ -126,13 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _stop(2, getattr(error, "format_message", error.__str__)())
 
 
-def _run(config: Path, overrides: Sequence[str], folder: Path) -> None:
+def _run(config: Path, overrides: Sequence[str], folder: Path, recipes: Sequence[Path] = ()) -> None:
     from agentdistill.config import read_config
     from agentdistill.distillation import distill
+    from agentdistill.recipes import read_recipe
     from agentdistill.report.text import render
     from agentdistill.settings import RunConfig
 
     settings = read_config(config, overrides, RunConfig)
+    if recipes:
+        settings = settings.model_copy(update={"arms": {path.stem: read_recipe(path) for path in recipes}})
     console = Console(stderr=True)
     with ConsoleWatcher(console) as watch:
         found = distill(settings, folder, watch)
