@@ -17,7 +17,7 @@ from agentdistill.errors import NothingSupervisedError
 from agentdistill.records import Actor, Divergence, Recovery, Task, Trajectory, derive_seed
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
-from agentdistill.takeover import take_over
+from agentdistill.takeover import Takeover, TakeoverConfig
 
 CHUNK = 128
 FIRST = 4
@@ -120,7 +120,7 @@ class Collector:
             stored = self.store.recoveries("takeover", self.arm, self.round)
             self._recovered = {recovery.divergence.trajectory_id: recovery for _, recovery in stored}
         missing = [(trace, found) for trace, found in failures if trace.id not in self._recovered]
-        for recovery in take_over(teacher, missing):
+        for recovery in Takeover(TakeoverConfig(), [teacher]).run(missing):
             task_id = recovery.trajectory.task.id
             key = EpisodeKey(stage="takeover", arm=self.arm, round=self.round, task_id=task_id)
             self.store.save_recovery(key, recovery)
