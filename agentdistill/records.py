@@ -248,7 +248,9 @@ class Recovery(Record):
     `teacher_tokens` counts all that was paid for it: attempts that failed too. The teacher began `depth` steps before
     the point of divergence (0: right there, `place` says on which side of the mistake). `flipped` tells whether the
     student, going on from the teacher's first step, succeeded; `None` if that was not tried. `note` is what the teacher
-    alone was told and `critique` what it said was wrong: neither is part of the conversation.
+    alone was told and `critique` what it said was wrong: neither is part of the conversation. `student_tokens` is what
+    the student wrote after hand-backs and to find out about the flip. `others` are the attempts that were not kept, in
+    the order they were begun in: each leaves the same failure, from where it was tried.
     """
 
     divergence: Divergence
@@ -260,6 +262,8 @@ class Recovery(Record):
     flipped: bool | None = None
     note: str = ""
     critique: str = ""
+    student_tokens: int = 0
+    others: tuple[Trajectory, ...] = ()
 
     @property
     def verified(self) -> bool:

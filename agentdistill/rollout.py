@@ -28,6 +28,7 @@ from agentdistill.records import (
     Snapshot,
     Step,
     Task,
+    ToolOutcome,
     Trajectory,
     Verdict,
     derive_seed,
@@ -54,6 +55,23 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
+class Regained:
+    """When progress counts as regained: the environment's `progress()` lies above `above`; or, where that is `None`
+    since the environment has no such measure, a call of one of `tools` has gone through.
+    """
+
+    above: float | None = None
+    tools: tuple[str, ...] = ()
+
+    def reached(self, environment: ToolEnvironment, outcomes: Sequence[ToolOutcome]) -> bool:
+        """Whether it is, after a step with these outcomes."""
+        if self.above is not None:
+            now = environment.progress()
+            return now is not None and now > self.above
+        return any(outcome.status == "ok" and outcome.tool in self.tools for outcome in outcomes)
+
+
+@dataclass(frozen=True)
 class EpisodeSpec:
     """What to run: a task from its start, or from a stored step of another trajectory.
 
@@ -64,6 +82,8 @@ class EpisodeSpec:
         fork: a trajectory whose steps are kept as a prefix, and after how many of them to go on.
         reseed: whether a forked episode meets fresh luck (True) or exactly the luck it had.
         most_steps: pause the episode after so many steps of its own, if it has not ended by then.
+        most_tokens: pause it after the step with which so many output tokens of its own are spent.
+        until: pause it after the step with which this is reached.
         note: what only the policy is told, at each of its turns.
         attempt: tells several tries at one task apart in the store; their seeds differ too.
     """
@@ -74,6 +94,8 @@ class EpisodeSpec:
     fork: tuple[Trajectory, int] | None = None
     reseed: bool = False
     most_steps: int | None = None
+    most_tokens: int | None = None
+    until: Regained | None = None
     note: str = ""
     attempt: int = 0
 
@@ -85,6 +107,9 @@ class EpisodeSpec:
         decided: list[JsonValue] = [self.task.id, self.task.content_hash, self.seed, self.actor, parent]
         if self.most_steps is not None or self.note:
             decided += [self.most_steps, self.note]
+        if self.most_tokens is not None or self.until is not None:
+            until: JsonValue = [self.until.above, *self.until.tools] if self.until else None
+            decided += [self.most_tokens, until]
         return digest_of(decided)[:20]
 
 
@@ -173,7 +198,7 @@ class Episode:
         self.messages += [completion.message, *observations]
         if terminated or truncated:
             self._finish("submitted" if terminated else "step_limit", info["verdict"])
-        elif self.spec.most_steps is not None and len(self.steps) - self._kept >= self.spec.most_steps:
+        elif self._enough():
             self._finish("paused", None)
 
     def fail(self, error: Exception) -> None:
@@ -205,6 +230,15 @@ class Episode:
     def _kept(self) -> int:
         """Steps that were there before this episode began."""
         return self.spec.fork[1] if self.spec.fork else 0
+
+    def _enough(self) -> bool:
+        """Whether the episode is to be paused here."""
+        own, spec = self.steps[self._kept :], self.spec
+        if spec.most_steps is not None and len(own) >= spec.most_steps:
+            return True
+        if spec.most_tokens is not None and sum(s.completion.output_tokens for s in own) >= spec.most_tokens:
+            return True
+        return spec.until is not None and spec.until.reached(self.environment, own[-1].outcomes)
 
     def _finish(self, ending: Ending, verdict: Verdict | None) -> None:
         self.ending, self.verdict = ending, verdict

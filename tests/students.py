@@ -114,4 +114,4 @@ def diverging(
 ) -> list[tuple[Trajectory, Divergence]]:
     """The failed ones in which a divergence is found."""
     find = detector or FirstToolError()
-    return [(each, found) for each in trajectories if each.failed and (found := find(each)) is not None]
+    return [(each, found) for each in trajectories if each.failed and (found := find(each, None)) is not None]

@@ -14,10 +14,11 @@ ENVIRONMENTS = "agentdistill_environments"
 # A room is a module or a sub-package. Modules inside one sub-package may import each other.
 FLOORS = [
     {"errors", "records", "redaction"},
-    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger"},
+    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger", "notes"},
     {"environment", "policies", "formats", "results", "verification"},
-    {"rollout", "divergence", "losses", "loading", "playback"},
+    {"rollout", "divergence", "losses", "loading", "playback", "leaks"},
     {"takeover", "teaching", "segments"},
+    {"curation", "pairs"},
     {"training", "evaluation", "collection", "transcripts"},
     {"settings"},
     {"stages"},

@@ -25,7 +25,7 @@ from agentdistill.records import Completion, Segment, Task, Trajectory
 from agentdistill.rollout import EpisodeSpec, MakeEnvironment, Rollout
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 from agentdistill.segments import rows_of, segments_of
-from agentdistill.takeover import take_over
+from agentdistill.takeover import Takeover, TakeoverConfig
 from agentdistill.training import Pool, TrainingConfig, train
 
 Ids = tuple[int, ...]
@@ -121,7 +121,7 @@ def takeovers(
     """The student's failures, and the teacher's climbs out of them."""
     failures = run_all(Rollout(make, watched, workers=2), specs_of(tasks))
     teacher = Rollout(make, ScriptedTeacher("knowing"), workers=2)
-    climbs = [each.trajectory for each in take_over(teacher, diverging(failures, detector))]
+    climbs = [each.trajectory for each in Takeover(TakeoverConfig(), [teacher]).run(diverging(failures, detector))]
     assert climbs
     return failures, climbs
 

@@ -17,7 +17,7 @@ from agentdistill.policies.scripted import ScriptedPolicy, ScriptedTeacher
 from agentdistill.records import Completion, Divergence, Recovery, Snapshot, Trajectory
 from agentdistill.rollout import Rollout
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
-from agentdistill.takeover import take_over
+from agentdistill.takeover import Takeover, TakeoverConfig
 
 
 class Witness:
@@ -40,7 +40,7 @@ class Witness:
 
 def recoveries(rollout: Rollout, failures: list[tuple[Trajectory, Divergence]]) -> list[Recovery]:
     """In the order of `failures`."""
-    done = {each.divergence.trajectory_id: each for each in take_over(rollout, failures)}
+    done = {each.divergence.trajectory_id: each for each in Takeover(TakeoverConfig(), [rollout]).run(failures)}
     return [done[trace.id] for trace, _ in failures]
 
 

@@ -29,7 +29,7 @@ from agentdistill.policies.tiny import save_student
 from agentdistill.records import Divergence, Message, Recovery, Trajectory
 from agentdistill.rollout import Rollout
 from agentdistill.segments import segments_of
-from agentdistill.takeover import take_over
+from agentdistill.takeover import Takeover, TakeoverConfig
 from agentdistill.testing import ChatServer
 from agentdistill.testing.chat_server import PASSING
 
@@ -167,5 +167,5 @@ def key_of(messages: Sequence[Message]) -> str:
 
 def recoveries(rollout: Rollout, failures: list[tuple[Trajectory, Divergence]]) -> list[Recovery]:
     """In the order of `failures`."""
-    done = {each.divergence.trajectory_id: each for each in take_over(rollout, failures)}
+    done = {each.divergence.trajectory_id: each for each in Takeover(TakeoverConfig(), [rollout]).run(failures)}
     return [done[trace.id] for trace, _ in failures]

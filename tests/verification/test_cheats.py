@@ -20,7 +20,7 @@ from agentdistill.policies.scripted import ScriptedPolicy
 from agentdistill.records import Message, Trajectory, Verdict
 from agentdistill.rollout import Rollout
 from agentdistill.sandbox import SandboxBackend
-from agentdistill.takeover import take_over
+from agentdistill.takeover import Takeover, TakeoverConfig
 
 CORPUS = Path(__file__).parent / "corpus"
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
@@ -97,7 +97,7 @@ def as_teacher(watched: Watched, script: Script) -> bool:
     divergence = Divergence(trajectory_id=trace.id, step=1, reason="broke it", detector="hand")
     watched.asks = wanted
     teacher = agent("the student's", f"sed -i '/^total = None$/d' cart.py\n{script.text}")
-    (recovery,) = take_over(Rollout(lambda: watched, teacher, workers=1), [(trace, divergence)])
+    (recovery,) = Takeover(TakeoverConfig(), [Rollout(lambda: watched, teacher, workers=1)]).run([(trace, divergence)])
     assert not recovery.trajectory.errored, recovery.trajectory.error
     assert recovery.trajectory.verdict is not None
     assert recovery.trajectory.verdict.score == float(recovery.verified)
