@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from agentdistill.chat import Renderer
 from agentdistill.collection import CHUNK, Bought, Collector
 from agentdistill.curation import curate
 from agentdistill.curriculum import at, delayed
-from agentdistill.divergence import detector
-from agentdistill.environment import ToolEnvironment
+from agentdistill.divergence import Detector, detector
 from agentdistill.errors import ConfigError
+from agentdistill.loading import load_policy
+from agentdistill.losses import load_loss, needs_of
 from agentdistill.pairs import pairs_of
-from agentdistill.policies import Policy, Scorer
 from agentdistill.policies.erring import Erring
 from agentdistill.policies.informed import Informed
+from agentdistill.policies.local import LocalPolicy
 from agentdistill.policies.mixture import Mixture
+from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.probing import Prober
 from agentdistill.recipes import ChooseRecipe, CleanRecipe, Recipe, RewriteRecipe, ScoreRecipe, TakeoverRecipe
-from agentdistill.records import Divergence, Recovery, Trajectory
+from agentdistill.records import Completion, Cost, Divergence, Message, Recovery, Segment, Trajectory
 from agentdistill.rollout import Rollout
 from agentdistill.segments import segments_of
 from agentdistill.takeover import Takeover
-from agentdistill.teaching import choose, explain, rewrite, score_tokens, step_scores
+from agentdistill.teaching import choose, explain, rewrite, score_tokens, with_critique
+from agentdistill.training import Pool
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,44 @@ class People:
     """Who acts in a round.
 
     Attributes:
-        student: its policy and its world; snapshots are kept.
-        renderer: of the student's tokenizer.
-        context: longest row it can hold, in tokens.
-        teacher: makes the run's teacher of a style in a world with these options changed.
+        student: its policy in its world; snapshots are kept.
+        policy: the student's model.
+        teacher: the run's teacher, of a style, in the student's world with these options changed.
         scorer: the run's learned teacher, if it has one.
-        named: makes any teacher that a recipe names, in the student's world.
+        seed: of the run.
     """
 
     student: Rollout
-    renderer: Renderer
-    context: int
+    policy: LocalPolicy
     teacher: Callable[[str, Mapping[str, Any]], Rollout]
-    scorer: Policy | None
-    named: Callable[[str], Rollout]
+    scorer: LocalPolicy | None
     seed: int
+
+    def named(self, name: str) -> Rollout:
+        """A teacher as a recipe names it.
+
+        Raises:
+            ConfigError: the run has none of that name.
+            UsageError: it cannot be loaded.
+        """
+        if name == "teacher":
+            return self.teacher("knowing", {})
+        if name == "self":
+            return replace(self.student, policy=Informed(self.policy), keep_snapshots=False)
+        if name == "scorer":
+            return replace(self.student, policy=Informed(self.learned), keep_snapshots=False)
+        return replace(self.student, policy=load_policy(name), keep_snapshots=False)
+
+    @property
+    def learned(self) -> LocalPolicy:
+        """The run's learned teacher.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if self.scorer is None:
+            raise ConfigError("this recipe needs a teacher that gives log-probabilities: set scorer = {model = FOLDER}")
+        return self.scorer
 
 
 def gather(recipe: Recipe, collector: Collector, people: People) -> Bought:
@@ -66,3 +91,118 @@ def gather(recipe: Recipe, collector: Collector, people: People) -> Bought:
     else:
         _score(recipe, collector, people)
     return collector.bought
+
+
+def pools_of(recipe: Recipe, clean: Sequence[Segment], bought: Bought) -> list[Pool]:
+    """What a recipe's student learns from in a step, and by which losses; shares of what is not there go to the rest."""
+    learnt = 1 - recipe.replay
+    pairs = recipe.pairs if isinstance(recipe, TakeoverRecipe | ChooseRecipe) and bought.pairs else 0.0
+    own = recipe.own if isinstance(recipe, TakeoverRecipe) and bought.own else 0.0
+    pools = [
+        Pool(clean, recipe.replay, load_loss(recipe.replay_loss)),
+        Pool(bought.segments, learnt * max(0.0, 1 - pairs - own), load_loss(recipe.loss)),
+        Pool(bought.own, learnt * own, load_loss(recipe.loss)),
+    ]
+    if isinstance(recipe, TakeoverRecipe | ChooseRecipe):
+        pools.append(Pool(bought.pairs, learnt * pairs, load_loss(recipe.pair_loss)))
+    return [pool for pool in pools if pool.share > 0 and pool.rows]
+
+
+def _demonstrate(recipe: CleanRecipe, collector: Collector, people: People) -> None:
+    """The teacher works from the tasks' start, erring on purpose if it is to."""
+    teacher = people.teacher(recipe.style, recipe.world)
+    if recipe.mistakes:
+        count = people.policy.renderer.count
+        erring = Erring(teacher.policy, recipe.mistakes, once=recipe.once_within, seed=collector.seed, count=count)
+        teacher = replace(teacher, policy=erring)
+    traces: list[Trajectory] = []
+    for want in collector.chunks():
+        traces += collector.demonstrations(teacher, want)
+    _keep(recipe, collector, people, traces)
+
+
+def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> None:
+    """The student acts; where its run diverged, a teacher takes over."""
+    prober, find = _prober(people), detector(recipe.detectors, people.seed)
+    needs_student = recipe.takeover.hand_back or recipe.takeover.flip
+    takeover = Takeover(
+        recipe.takeover,
+        [people.named(name) for name in recipe.teachers],
+        student=people.student if needs_student else None,
+        find=(lambda traces: _found_again(collector, prober, find, traces)) if recipe.takeover.most > 1 else None,
+        critic=_critic(people) if recipe.explain or "critique" in recipe.takeover.note else None,
+    )
+    recoveries: list[Recovery] = []
+    for want in collector.chunks():
+        states = collector.diverged(people.student, find, prober, want, recipe.on == "all")
+        if not states:
+            break
+        late = at(recipe.curriculum.delay, collector.round)
+        states = [(trace, delayed(trace, found, late)) for trace, found in states]
+        recoveries += collector.recoveries(takeover, states)
+    if recipe.explain:
+        spoken = people.policy.renderer.template.form.thought is None
+        recoveries = [with_critique(recovery, spoken=spoken) for recovery in recoveries]
+    _keep(recipe, collector, people, recoveries, trained=recipe.train)
+    if recipe.pairs:
+        kept = [recovery for recovery in recoveries if recovery.verified and recovery.flipped is not False]
+        failures = {trace.id: trace for trace in collector.taken_over}
+        pairs, refused = pairs_of(kept, failures, people.policy.renderer, people.policy.context)
+        collector.bought.pairs += pairs
+        collector.bought.refused += refused
+    if recipe.own:
+        _keep_own(recipe, collector, people)
+
+
+def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> None:
+    """Student and teacher act in turns; the teacher labels every state they visit."""
+    teacher = people.teacher("knowing", {})
+    acting = _mixed(people, teacher, at(recipe.beta, collector.round))
+    labels: list[Trajectory] = []
+    for want in collector.chunks():
+        traces = collector.attempts(acting, want)
+        if not traces:
+            break
+        labels += collector.labels(teacher, traces)
+    _keep(recipe, collector, people, labels)
+
+
+def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
+    """The student tries again and again from the point of divergence; nothing of it costs the teacher a token."""
+    prober, find = _prober(people), detector(recipe.detectors, people.seed)
+    states = collector.diverged(people.student, find, prober, collector.most_episodes, recipe.on == "all")
+    choices = list(choose(people.student, states, recipe.attempts))
+    collector.bought.student_tokens += sum(choice.cost.student_tokens for choice in choices)
+    best = [choice.best for choice in choices if choice.best is not None]
+    _keep(recipe, collector, people, best, trained="student")
+    if recipe.pairs:
+        pairs, refused = pairs_of(choices, {}, people.policy.renderer, people.policy.context)
+        collector.bought.pairs += pairs
+        collector.bought.refused += refused
+
+
+def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
+    """The student acts, or takes turns with the teacher; what it said is scored, token by token or step by step."""
+    acting_teacher = people.named("scorer" if recipe.by == "tokens" else "teacher")
+    beta = at(recipe.beta, collector.round)
+    acting = _mixed(people, acting_teacher, beta)
+    needs = needs_of(load_loss(recipe.loss))
+    prober = _prober(people) if recipe.by == "steps" else None
+    kept: list[Trajectory] = []
+    for want in collector.chunks():
+        traces = collector.attempts(acting, want)
+        if not traces:
+            break
+        if prober is not None:
+            traces = collector.judged_steps(prober, traces)
+        else:
+            written = [trace.tokens("student") for trace in traces]
+            scored = [Cost(calls=1, output_tokens=tokens) for tokens in written]
+            name = people.learned.name
+            collector.charge(
+                "score", [(name, trace.id, cost, None) for trace, cost in zip(traces, scored, strict=True)]
+            )
+        kept += traces
+    _keep(recipe, collector, people, kept, trained="all" if beta else "student")
+    if "teacher_logprobs" in needs:
+        collector.bought.segments, _ = score_tokens(collector.bought.segments, people.learned)

@@ -1,0 +1,156 @@
+"""The shipped recipes: each reads, runs on a tiny student from end to end, and goes on after a SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agentdistill.distillation import distill
+from agentdistill.errors import ConfigError, UsageError
+from agentdistill.recipes import TakeoverRecipe, read_recipe
+
+from agentdistill.settings import RunConfig
+from agentdistill.store import RunStore
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.toml"))
+SMALL: dict[str, Any] = {
+    "environment": "depot",
+    "environment_options": {"gap": 0.3},
+    "base_tokens": 6000,
+    "budget_tokens": 500,
+    "most_student_episodes": 160,
+    "student": {"vocabulary": 450, "hidden": 32, "layers": 2, "heads": 2, "context": 400},
+    "sampling": {"max_new_tokens": 24, "temperature": 0.5},
+    "base_training": {"steps": 150, "tokens_per_step": 200, "learning_rate": 1e-2},
+    "training": {"steps": 6, "tokens_per_step": 200},
+    "evaluation": {"tasks": 6},
+}
+
+
+class Silent:
+    def begin(self, stage: str, total: int | None = None) -> None: ...
+
+    def advance(self, amount: int = 1, note: str = "") -> None: ...
+
+    def end(self, note: str = "") -> None: ...
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with nothing but a base student: it is every recipe's start, and the learned teacher of those that need one."""
+    folder = tmp_path_factory.mktemp("runs") / "base"
+    distill(RunConfig.model_validate(SMALL | {"arms": {}}), folder, Silent())
+    return folder
+
+
+def settings(recipe: Path, base: Path) -> RunConfig:
+    scorer = {"model": str(base / "checkpoints" / "base-0")}
+    config = RunConfig.model_validate(SMALL | {"arms": {}, "scorer": scorer})
+    return config.model_copy(update={"arms": {recipe.stem: read_recipe(recipe)}})
+
+
+def bought(folder: Path, arm: str) -> dict[str, Any]:
+    with RunStore.read(folder) as store:
+        return {
+            "results": {key: value for key, value in store.results().items() if key != "report"},
+            "teacher": store.teacher_tokens(arm).model_dump(),
+        }
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_short_and_names_its_source(recipe):
+    assert len(recipe.read_text().splitlines()) <= 25
+    assert read_recipe(recipe).reference
+
+
+def test_a_wrong_key_a_wrong_way_and_a_wrong_loss_are_told_in_one_line(tmp_path):
+    file = tmp_path / "r.toml"
+    for text, told in [
+        ('way = "take-over"', "takeover"),
+        ('way = "takeover"\ndetector = ["loop"]', "detectors"),
+        ('way = "takeover"\ndetectors = ["lop"]', "loop"),
+        ('way = "clean"\nloss = "masked_cros_entropy"', "masked_cross_entropy"),
+        ('way = "takeover"\n[takeover]\nstep = 3', "steps"),
+        ("replay = 0.5", "way"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(UsageError, match=told) as caught:
+            read_recipe(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_overrides_reach_into_a_recipe():
+    recipe = read_recipe(ROOT / "examples" / "recipes" / "value-collapse.toml", ["takeover.steps=3", "replay=0.1"])
+    assert isinstance(recipe, TakeoverRecipe)
+    assert (recipe.takeover.steps, recipe.replay) == (3, 0.1)
+
+
+def test_two_recipes_under_one_name_in_one_folder_are_told_apart(base, tmp_path):
+    clean = ROOT / "examples" / "recipes" / "clean.toml"
+    config = settings(clean, base)
+    distill(config, tmp_path / "run", Silent())
+    other = config.model_copy(update={"arms": {"clean": read_recipe(clean, ["replay=0.9"])}})
+    with pytest.raises(ConfigError, match="another name"):
+        distill(other, tmp_path / "run", Silent())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_runs_from_end_to_end_and_goes_on_after_a_kill_without_buying_twice(recipe, base, tmp_path):
+    config = settings(recipe, base)
+    whole = distill(config, tmp_path / "whole", Silent())
+    arm = whole.arms[recipe.stem]
+    spent = arm.teacher_tokens - whole.arms["base"].teacher_tokens
+    assert spent >= min(500, arm.student_tokens)  # a student that cannot fail often enough may end before the budget
+    assert arm.optimiser_steps > whole.arms["base"].optimiser_steps
+
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    program = (
+        "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from test_recipes import Silent\n"
+        "from agentdistill.distillation import distill; from agentdistill.settings import RunConfig\n"
+        "distill(RunConfig.model_validate_json(Path(sys.argv[2]).read_text()), Path(sys.argv[3]), Silent())"
+    )
+    arguments = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / "config.json")]
+    luck = random.Random(recipe.stem)
+    kills = 0
+    for _ in range(8):
+        process = subprocess.Popen([*arguments, str(tmp_path / "killed")], start_new_session=True)
+        try:
+            process.wait(timeout=luck.uniform(4, 9))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        break
+    assert kills
+    resumed = distill(config, tmp_path / "killed", Silent())
+    assert resumed == whole
+    assert bought(tmp_path / "killed", recipe.stem) == bought(tmp_path / "whole", recipe.stem)
+
+
+def test_the_table_in_the_readme_is_the_one_that_the_results_make():
+    from agentdistill.comparison import read_cells
+    from agentdistill.report.comparison import table
+
+    readme = (ROOT / "README.md").read_text()
+    for name in sorted(path.name for path in (ROOT / "examples" / "results").iterdir() if path.is_dir()):
+        cells = list(read_cells(ROOT / "examples" / "results" / name))
+        if cells and cells[0].grid == name:
+            assert table(cells) in readme or all(
+                table(cells, budget) in readme for budget in {cell.budget for cell in cells}
+            ), f"agentdistill table examples/results/{name}"
+
+
