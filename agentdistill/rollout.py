@@ -244,14 +244,13 @@ class Episode:
         self.ending, self.verdict = ending, verdict
 
     def _remember(self, completion: Completion, said_before: int) -> None:
-        """Seal the ids of a turn, as long as every turn before it is sealed too."""
-        unbroken = self.covered > 0 or not any(m.role == "assistant" for m in self.messages[:said_before])
-        gapless = all(m.role != "assistant" for m in self.messages[self.covered : said_before])
-        if completion.token_ids and completion.fresh:  # rendered anew: nothing that was sealed before counts
-            self.context_ids, unbroken, gapless = [], True, True
-        if completion.token_ids and unbroken and gapless:
-            self.context_ids += [*completion.context_ids, *completion.token_ids]
-            self.covered = said_before + 1
+        """Seal the ids of a turn: all that its model was fed, turns of others in between included, and what it said."""
+        if not completion.token_ids:
+            return
+        if completion.fresh:  # rendered anew: nothing that was sealed before counts
+            self.context_ids = []
+        self.context_ids += [*completion.context_ids, *completion.token_ids]
+        self.covered = said_before + 1
 
 
 @dataclass

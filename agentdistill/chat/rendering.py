@@ -9,17 +9,20 @@ on are several rows, each with the prefix that the model would really be given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from agentdistill.chat.reading import Reader
 from agentdistill.chat.templates import Template
 from agentdistill.errors import NothingSupervisedError, TemplateError
-from agentdistill.records import Actor, Message, ToolSpec, Trajectory
+from agentdistill.records import Message, ToolSpec, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Trained = Literal["teacher", "student", "all"]
 
 _REMEMBERED = 1024
 _PREFILLED = 32  # tokens at the end of a prompt that may have begun a thought
@@ -39,15 +42,21 @@ class Prompt:
 
 @dataclass
 class Row:
-    """Ids the model is fed in one piece, and which of them carry loss; both [tokens]."""
+    """Ids the model is fed in one piece, which of them carry loss, of which step's turn each is (0-based; -1 for those
+    of none), and the log-probabilities with which they were sampled (NaN where unknown); all [tokens].
+    """
 
     ids: list[int] = field(default_factory=list)
     mask: list[bool] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
 
-    def add(self, ids: Sequence[int], loss: bool) -> None:
+    def add(self, ids: Sequence[int], loss: bool = False, step: int = -1, logprobs: Sequence[float] = ()) -> None:
         """Append `ids`, with or without loss."""
         self.ids += ids
         self.mask += [loss] * len(ids)
+        self.steps += [step] * len(ids)
+        self.logprobs += logprobs if len(logprobs) == len(ids) else [math.nan] * len(ids)
 
 
 class Renderer:
@@ -138,49 +147,48 @@ class Renderer:
         """How many tokens an assistant turn costs to generate, the stop token included."""
         return len(self.turn([Message(role="user", content="")], message))
 
-    def rows(self, trajectory: Trajectory, trained: Actor) -> list[Row]:
+    def rows(self, trajectory: Trajectory, trained: Trained = "teacher", prefix: bool = False) -> list[Row]:
         """A whole trajectory as ids and loss mask: 1 on the turns of `trained`, 0 everywhere else.
 
         Turns whose ids are known are taken as they were fed and sampled; others are tokenised in place. It is one row
         as long as the template keeps what it has written. Where it does not, a new row begins with what the model is
-        given there; each turn carries loss in one row only. The copied prefix of a takeover is never trained on,
-        whoever said it.
+        given there; each turn carries loss in one row only. The copied prefix of a takeover is not trained on, whoever
+        said it, unless `prefix` is true. Turns that were mistaken on purpose never are.
 
         Raises:
             TemplateError: the template cannot carry the conversation.
             NothingSupervisedError: no token would carry loss.
         """
         rows = [Row()]
-        first = trajectory.parent.step if trajectory.parent else 0
-        # Ids are sealed, from the first turn on, as long as every turn's ids are known.
-        sealing = all(message.role != "assistant" for message in trajectory.opening)
+        first = trajectory.parent.step if trajectory.parent and not prefix else 0
+        # The ids that the next turn whose ids are known goes on from, and whether they are known.
         sealed: list[int] = []
         covered = 0
         for index, step in enumerate(trajectory.steps):
             before = trajectory.messages(index)
             said = step.completion
+            loss = trained in ("all", step.actor) and index >= first and not said.mistaken
             if said.token_ids:
                 fed, turn = [*([] if said.fresh else sealed), *said.context_ids], list(said.token_ids)
-                sealing = sealing or said.fresh
             else:
                 prompt = self.prompt(rows[-1].ids, covered, before, trajectory.tools)
                 fed = prompt.ids if prompt.fresh else rows[-1].ids + prompt.ids
                 turn = self.turn(before, said.message, trajectory.tools)
-                if step.actor == trained and index >= first:
+                if loss:
                     self._check(before, said.message, trajectory.tools)
-                sealing = False
             done = len(rows[-1].ids)
             if fed[:done] != rows[-1].ids:
                 rows.append(Row())
                 done = 0
-            rows[-1].add(fed[done:], loss=False)
-            rows[-1].add(turn, loss=step.actor == trained and index >= first)
+            rows[-1].add(fed[done:])
+            rows[-1].add(turn, loss, index, said.logprobs if said.token_ids else ())
             covered = len(before) + 1
-            if sealing:
+            if said.token_ids:
                 sealed = list(rows[-1].ids)
         rows = [row for row in rows if any(row.mask)]
         if not rows:
-            raise NothingSupervisedError(f"trajectory {trajectory.id}: no turn of the {trained} to learn from")
+            who = "anybody" if trained == "all" else f"the {trained}"
+            raise NothingSupervisedError(f"trajectory {trajectory.id}: no turn of {who} to learn from")
         return rows
 
     def read(

@@ -13,8 +13,9 @@ from agentdistill.records import Completion
 class Informed:
     """Shows `Request.note` to a policy; wrapped around the student itself, it makes a self-teacher (2601.18734).
 
-    The note stands in the prompt of that one request. What comes back names no token ids: those that were sampled
-    followed a prompt that is not the conversation's, so the turn is rendered like any other teacher's.
+    The note stands in the prompt of that one request. Ids pass neither way: those of the conversation are the student's
+    and stand for it without the note, and those that come back follow a prompt that is not the conversation's. So the
+    turn is rendered like any other teacher's. Any local model that teaches can be wrapped so, note or not.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -31,19 +32,17 @@ class Informed:
         return self.policy.privileged
 
     def act(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in order; a request without a note is passed on as it is.
+        """One completion for each request, in order.
 
         Raises:
             PolicyError: as the policy inside.
         """
-        asked = [_told(request) if request.note else request for request in requests]
-        said = self.policy.act(asked)
-        return [_bare(each) if request.note else each for request, each in zip(requests, said, strict=True)]
+        return [_bare(completion) for completion in self.policy.act([_told(request) for request in requests])]
 
 
 def _told(request: Request) -> Request:
-    # Known ids stand for the conversation without the note: they are of no use here.
-    return replace(request, messages=with_note(request.messages, request.note), context_ids=(), covered=0)
+    messages = with_note(request.messages, request.note) if request.note else request.messages
+    return replace(request, messages=messages, context_ids=(), covered=0)
 
 
 def _bare(completion: Completion) -> Completion:
