@@ -21,6 +21,7 @@ from agentdistill.records import Actor, Cost, Divergence, PreferencePair, Recove
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
 from agentdistill.takeover import Takeover
+from agentdistill.teaching import own_labels, rewrite, step_scores
 
 CHUNK = 128
 FIRST = 4
@@ -203,6 +204,41 @@ class Collector:
         )
         return recoveries
 
+    def labels(self, teacher: Rollout, traces: Sequence[Trajectory]) -> list[Trajectory]:
+        """What the teacher would do, or has done, in each state of these runs: kept, and what it says now charged."""
+        kept = {label.id: label for _, label in self.store.trajectories("label", self.arm, self.round)}
+        done = {label.parent.trajectory_id for label in kept.values() if label.parent}
+        asked = [trace for trace in traces if trace.id not in done]
+        said = list(rewrite(asked, teacher))
+        first = len(kept)
+        keys = (
+            EpisodeKey(stage="label", arm=self.arm, round=self.round, task_id=label.task.id, attempt=first + number)
+            for number, label in enumerate(said)
+        )
+        self.store.save_trajectories(zip(keys, said, strict=True))
+        kept |= {label.id: label for label in said}
+        of: dict[str, list[Trajectory]] = {}
+        for label in kept.values():
+            assert label.parent is not None
+            of.setdefault(label.parent.trajectory_id, []).append(label)
+        labels = [label for trace in traces for label in of.get(trace.id, ())]
+        self.charge("label", [(label.policy, label.id, self._cost(label), True) for label in labels])
+        return labels + [label for trace in traces for label in own_labels(trace)]
+
+    def judged_steps(self, prober: Prober, traces: Sequence[Trajectory]) -> list[Trajectory]:
+        """The runs with every turn marked as mistaken that the teacher would not have taken; its proposals are charged."""
+        place = f"steps/{self.arm}/{self.round}"
+        kept = cast("dict[str, Any]", self.store.result(place) or {})
+        missing = [trace for trace in traces if trace.id not in kept]
+        if missing:
+            for trace, (scores, cost) in zip(missing, prober.each(step_scores, missing), strict=True):
+                kept[trace.id] = [scores, cost.model_dump(mode="json")]
+            self.store.put_result(place, kept)
+        name = prober.teacher.policy.name
+        costs = {trace.id: Cost.model_validate(kept[trace.id][1]) for trace in traces}
+        self.charge("score", [(name, trace.id, costs[trace.id], None) for trace in traces])
+        return [_marked(trace, kept[trace.id][0]) for trace in traces if kept[trace.id][0] is not None]
+
     def run(self, rollout: Rollout, stage: str, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
         """The episodes' trajectories in the order of `specs`: from the store where it has them, else run now."""
         return run_stored(self.store, rollout, stage, self.arm, self.round, specs, self.watch)
@@ -335,3 +371,14 @@ def tokens_read(trace: Trajectory, renderer: Renderer) -> int:
         for at, (before, here) in enumerate(zip([False, *row.mask], row.mask, strict=False))
         if here and not before
     )
+
+
+def _marked(trace: Trajectory, scores: Sequence[float]) -> Trajectory:
+    """The trajectory with the turns of score 0 marked as mistaken."""
+    steps = tuple(
+        step
+        if score
+        else step.model_copy(update={"completion": step.completion.model_copy(update={"mistaken": True})})
+        for step, score in zip(trace.steps, scores, strict=True)
+    )
+    return trace.model_copy(update={"steps": steps})

@@ -56,13 +56,13 @@ _CHOOSE = ToolSpec(
 def rewrite(
     trajectories: Iterable[Trajectory], teacher: Rollout, *, note: str = "", stride: int = 1
 ) -> Iterator[Trajectory]:
-    """What the teacher would do in each state that was visited (DAgger's labels); nothing of it is done.
+    """What the teacher would do in each state in which the student acted (DAgger's labels); nothing of it is done.
 
     Each label is a paused trajectory: the prefix up to the state, then one turn of the teacher that the world never
     answers. A privileged teacher reads the restored world.
 
     Args:
-        trajectories: whoever acted in them; errored ones are left out.
+        trajectories: whoever acted in them; errored ones are left out, and so are a teacher's turns: `own_labels`.
         teacher: its policy is asked, in batches of `live` (of at most `MOST_WORLDS` if it reads worlds).
         note: what only the teacher is told.
         stride: label every `stride`-th state only, the first one included.
@@ -72,7 +72,13 @@ def rewrite(
         PolicyError: the teacher did not answer.
     """
     policy = teacher.policy
-    states = ((each, at) for each in trajectories if not each.errored for at in range(0, len(each.steps), stride))
+    states = (
+        (each, at)
+        for each in trajectories
+        if not each.errored
+        for at in range(0, len(each.steps), stride)
+        if each.steps[at].actor == "student"
+    )
     worlds: list[ToolEnvironment] = []
     size = min(teacher.live, MOST_WORLDS) if policy.privileged else teacher.live
     try:
@@ -96,6 +102,15 @@ def rewrite(
     finally:
         for world in worlds:
             world.close()
+
+
+def own_labels(trajectory: Trajectory) -> list[Trajectory]:
+    """The turns that the teacher took itself in a mixture, as `rewrite` would label those states: they cost nothing more."""
+    return [
+        _label(trajectory, at, step.completion, trajectory.policy, "")
+        for at, step in enumerate(trajectory.steps)
+        if step.actor == "teacher"
+    ]
 
 
 def _restore(world: ToolEnvironment, trajectory: Trajectory, step: int) -> None:
