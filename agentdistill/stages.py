@@ -18,7 +18,7 @@ from agentdistill.evaluation import Bank, freeze_bank, success_rate
 from agentdistill.policies import Policy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
-from agentdistill.policies.tiny import make_student, make_tokenizer
+from agentdistill.policies.tiny import make_student
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
 from agentdistill.results import ArmResult, RunReport, rate_of
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
@@ -26,7 +26,7 @@ from agentdistill.segments import segments_of
 from agentdistill.settings import Arm, RunConfig
 from agentdistill.store import RunStore
 from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
-from agentdistill.transcripts import transcripts
+from agentdistill.transcripts import tokenizer_of
 
 
 def untrained_student(folder: Path) -> Path:
@@ -56,8 +56,7 @@ class Run:
                 model, tokenizer = self.config.checkpoint.load()
             else:
                 self.watch.begin("transcripts for the tokenizer")
-                texts = transcripts(self.make_environment, self.config.seed, self.watch)
-                tokenizer = make_tokenizer(texts, self.config.student)
+                tokenizer = tokenizer_of(self.make_environment, self.config.student, self.watch)
                 model = make_student(tokenizer, self.config.student, self.config.seed)
             parameters = sum(p.numel() for p in model.parameters())
             save_checkpoint(model, tokenizer, folder, {"parameters": parameters})

@@ -14,10 +14,10 @@ ENVIRONMENTS = "agentdistill_environments"
 # A room is a module or a sub-package. Modules inside one sub-package may import each other.
 FLOORS = [
     {"errors", "records", "redaction"},
-    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger"},
+    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger", "plugins"},
     {"environment", "policies", "formats", "results", "verification"},
     {"rollout", "divergence", "losses", "loading", "playback"},
-    {"takeover", "teaching", "segments"},
+    {"takeover", "teaching", "segments", "batching"},
     {"training", "evaluation", "collection", "transcripts"},
     {"settings"},
     {"stages"},
