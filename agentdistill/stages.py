@@ -20,7 +20,7 @@ from agentdistill.evaluation import Bank, freeze_bank, success_rate
 from agentdistill.policies import Policy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
-from agentdistill.policies.tiny import make_student, make_tokenizer
+from agentdistill.policies.tiny import make_student
 from agentdistill.recipes import Recipe
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
 from agentdistill.results import ArmResult, Rate, RunReport, rate_of
@@ -28,7 +28,7 @@ from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
 from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
-from agentdistill.transcripts import transcripts
+from agentdistill.transcripts import tokenizer_of
 from agentdistill.ways import People, gather, pools_of
 
 _SAME: Mapping[str, JsonValue] = MappingProxyType({})
@@ -61,8 +61,7 @@ class Run:
                 model, tokenizer = self.config.checkpoint.load()
             else:
                 self.watch.begin("transcripts for the tokenizer")
-                texts = transcripts(self.make_environment, self.config.seed, self.watch)
-                tokenizer = make_tokenizer(texts, self.config.student)
+                tokenizer = tokenizer_of(self.make_environment, self.config.student, self.watch)
                 model = make_student(tokenizer, self.config.student, self.config.seed)
             parameters = sum(p.numel() for p in model.parameters())
             save_checkpoint(model, tokenizer, folder, {"parameters": parameters})

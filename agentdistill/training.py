@@ -6,18 +6,31 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentdistill.errors import NothingSupervisedError
-from agentdistill.losses import LossInputs, masked_cross_entropy
-from agentdistill.records import Segment
+from agentdistill.batching import (
+    Batch,
+    Rows,
+    Sampler,
+    are_pairs,
+    ill_measured,
+    lacking,
+    micro_batches,
+    padded,
+    sides,
+    supervised_tokens,
+)
+from agentdistill.errors import UsageError
+from agentdistill.losses import Loss, LossInputs, masked_cross_entropy, name_of, needs_of
+from agentdistill.losses.base import token_logprobs
+from agentdistill.records import PreferencePair, Segment
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,21 +63,29 @@ class TrainingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Pool:
-    """Segments and the share of each step's supervised tokens that is drawn from them."""
+    """Training rows, the share of each step's supervised tokens that is drawn from them, and what they are taught by.
 
-    segments: Sequence[Segment]
+    Rows are segments, or preference pairs if the loss needs pairs.
+    """
+
+    rows: Rows
     share: float
+    loss: Loss = masked_cross_entropy
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step as it was: for progress bars and logs."""
+    """One optimiser step as it was: for progress bars and logs.
+
+    `metrics` are those of the losses, by `loss/metric`: means over the step's supervised tokens, or over its pairs.
+    """
 
     step: int
     loss: float
     learning_rate: float
     gradient_norm: float
     supervised_tokens: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -73,66 +94,64 @@ def train(
     config: TrainingConfig,
     seed: int,
     on_step: Callable[[Progress], None] = lambda progress: None,
+    *,
+    teacher: PreTrainedModel | None = None,
 ) -> int:
     """Train `model` in place on a mixture of pools; returns how many supervised tokens it saw.
 
-    Each step draws segments from every pool, in an order shuffled anew each time a pool is used up, until the pool has
-    given its share of ``tokens_per_step``. The loss is the mean over all supervised tokens of the step, however they
-    fall into micro-batches.
+    Each step draws rows from every pool, in an order shuffled anew each time a pool is used up, until the pool has
+    given its share of ``tokens_per_step``; of a pair, the tokens of its chosen side are counted. The loss of a step is
+    the mean over all supervised tokens that its segments have together, whichever pool they come from and however they
+    fall into micro-batches; to this is added, for each pool of pairs, the mean over its pairs, times the pool's share.
+
+    Log-probabilities of the reference are those of `model` as it is now, found once for each row before anything is
+    trained; the model is not kept twice.
+
+    Args:
+        model: the student.
+        pools: what it learns from.
+        config: how.
+        seed: decides the order of the rows.
+        on_step: told of each step.
+        teacher: gives its whole distribution at each token, to losses that need it; its vocabulary is the student's.
 
     Raises:
-        NothingSupervisedError: a pool has no segment, or one without a supervised token.
+        NothingSupervisedError: a pool has no row, or one without a supervised token.
+        UsageError: rows, teacher and losses do not fit each other; told before training begins.
     """
+    _check(model, pools, teacher)
+    if teacher is not None:
+        teacher.train(False)
     torch.manual_seed(seed)
+    references = _references(model, pools, config.micro_batch_tokens)
     model.train()
     optimiser = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
     total = sum(pool.share for pool in pools)
-    samplers = [(_Sampler(pool.segments, seed + index), pool.share / total) for index, pool in enumerate(pools)]
+    samplers = [(pool, Sampler(pool.rows, seed + index), pool.share / total) for index, pool in enumerate(pools)]
     seen = 0
     for step in range(config.steps):
         rate = config.learning_rate * _schedule(step, config)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        rows = [s for sampler, share in samplers for s in sampler.draw(share * config.tokens_per_step)]
-        supervised = sum(row.supervised for row in rows)
-        loss = 0.0
-        for ids, mask in micro_batches(rows, config.micro_batch_tokens):
-            ids, mask = ids.to(model.device), mask.to(model.device)
-            # Rows are padded on the right and causal attention never looks there: no attention mask is needed.
-            output: Any = model(input_ids=ids, use_cache=False)
-            unknown = torch.full_like(output.logits[..., 0], float("nan"))
-            part = masked_cross_entropy(
-                LossInputs(
-                    logits=output.logits,
-                    input_ids=ids,
-                    loss_mask=mask,
-                    normaliser=supervised,
-                    weights=torch.ones_like(unknown),
-                    logprobs=unknown,
-                    teacher_logprobs=unknown,
-                    by_teacher=torch.zeros_like(mask),
-                )
-            ).loss
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.item()
+        drawn = [(pool.loss, share, sampler.draw(share * config.tokens_per_step)) for pool, sampler, share in samplers]
+        supervised = sum(supervised_tokens(rows) for _, _, rows in drawn)
+        loss, metrics = 0.0, Counter[str]()
+        for part in _parts(drawn):
+            for batch in micro_batches(part.rows, config.micro_batch_tokens):
+                # Rows are padded on the right and causal attention never looks there: no attention mask is needed.
+                output: Any = model(input_ids=batch.ids.to(model.device), use_cache=False)
+                said = part.loss(_inputs(batch, output.logits, part, teacher, references))
+                weighted = said.loss * part.weight
+                weighted.backward()  # type: ignore[no-untyped-call]
+                loss += weighted.item()
+                metrics.update({f"{name_of(part.loss)}/{name}": value for name, value in said.metrics.items()})
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         seen += supervised
-        on_step(Progress(step + 1, loss, rate, norm, supervised))
+        on_step(Progress(step + 1, loss, rate, norm, supervised, dict(metrics)))
     model.train(False)
     return seen
-
-
-def micro_batches(rows: Sequence[Segment], most_tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Rows of similar length, right-padded: ids and loss mask, each [rows, length] of at most `most_tokens` cells."""
-    batches: list[list[Segment]] = []
-    for row in sorted(rows, key=lambda segment: len(segment.input_ids)):
-        if batches and (len(batches[-1]) + 1) * len(row.input_ids) <= most_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return [_pad(batch) for batch in batches]
 
 
 def save_checkpoint(
@@ -160,37 +179,99 @@ def checkpoint_facts(folder: Path) -> dict[str, Any] | None:
     return facts
 
 
-class _Sampler:
-    """Draws segments without replacement, in an order shuffled anew each time all have been drawn."""
+@dataclass(frozen=True)
+class _Part:
+    """What one loss is given of a step: rows, what a sum over them is divided by, and how much the result counts."""
 
-    def __init__(self, segments: Sequence[Segment], seed: int) -> None:
-        if not segments or not all(segment.supervised for segment in segments):
-            raise NothingSupervisedError("a pool of training data is empty or has a row without a supervised token")
-        self.segments = segments
-        self.luck = np.random.default_rng(seed)
-        self.order: list[int] = []
-        self.owed = 0.0
-
-    def draw(self, tokens: float) -> list[Segment]:
-        """Segments with about `tokens` supervised tokens; what is drawn too much is drawn less the next time."""
-        self.owed += tokens
-        drawn: list[Segment] = []
-        while self.owed > 0:
-            if not self.order:
-                self.order = self.luck.permutation(len(self.segments)).tolist()
-            drawn.append(self.segments[self.order.pop()])
-            self.owed -= drawn[-1].supervised
-        return drawn
+    loss: Loss
+    rows: Rows
+    normaliser: float
+    weight: float
 
 
-def _pad(rows: Sequence[Segment]) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(row.input_ids) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for index, row in enumerate(rows):
-        ids[index, : len(row.input_ids)] = torch.tensor(row.input_ids)
-        mask[index, : len(row.input_ids)] = torch.tensor(row.loss_mask)
-    return ids, mask
+def _parts(drawn: Sequence[tuple[Loss, float, Rows]]) -> Iterator[_Part]:
+    """A step's rows by their loss: segments of all pools that share one, and each pool of pairs by itself."""
+    supervised = sum(supervised_tokens(rows) for _, _, rows in drawn if not are_pairs(rows))
+    together: dict[int, tuple[Loss, list[Segment]]] = {}
+    for loss, share, rows in drawn:
+        if are_pairs(rows):
+            yield _Part(loss, rows, len(rows), share)
+        else:
+            together.setdefault(id(loss), (loss, []))[1].extend(rows)  # type: ignore[arg-type]
+    for loss, segments in together.values():
+        yield _Part(loss, segments, supervised, 1.0)
+
+
+def _inputs(
+    batch: Batch,
+    logits: torch.Tensor,
+    part: _Part,
+    teacher: PreTrainedModel | None,
+    references: Mapping[int, torch.Tensor],
+) -> LossInputs:
+    """A micro-batch as its loss meets it, on the student's device."""
+    wanted, device = needs_of(part.loss), logits.device
+    teacher_logits = reference = None
+    if "teacher_logits" in wanted and teacher is not None:
+        with torch.no_grad():
+            output: Any = teacher(input_ids=batch.ids.to(teacher.device), use_cache=False)
+        teacher_logits = output.logits.to(device)
+    if "reference_logprobs" in wanted:
+        reference = padded([references[id(row)] for row in batch.rows], math.nan).to(device)
+    return LossInputs(
+        logits=logits,
+        input_ids=batch.ids.to(device),
+        loss_mask=batch.mask.to(device),
+        normaliser=part.normaliser,
+        weights=batch.weights.to(device),
+        logprobs=batch.logprobs.to(device),
+        teacher_logprobs=batch.teacher_logprobs.to(device),
+        by_teacher=batch.by_teacher.to(device),
+        teacher_logits=teacher_logits,
+        reference_logprobs=reference,
+        paired=batch.paired,
+    )
+
+
+def _references(model: PreTrainedModel, pools: Sequence[Pool], most_tokens: int) -> dict[int, torch.Tensor]:
+    """By row (its `id`), the log-probabilities [length] of its tokens that carry loss, NaN elsewhere: as things are."""
+    found: dict[int, torch.Tensor] = {}
+    wanted = [pool for pool in pools if "reference_logprobs" in needs_of(pool.loss)]
+    model.train(False)
+    with torch.no_grad():
+        for batch in (batch for pool in wanted for batch in micro_batches(pool.rows, most_tokens)):
+            ids, mask = batch.ids.to(model.device), batch.mask.to(model.device)
+            output: Any = model(input_ids=ids, use_cache=False)
+            each = token_logprobs(output.logits, ids, mask)
+            whole = torch.full(ids.shape, math.nan, dtype=each.dtype, device=ids.device)
+            whole[:, 1:][mask[:, 1:]] = each
+            for row, values in zip(batch.rows, whole.cpu(), strict=True):
+                found[id(row)] = values[: len(row.input_ids)].clone()
+    return found
+
+
+def _check(model: PreTrainedModel, pools: Sequence[Pool], teacher: PreTrainedModel | None) -> None:
+    """See that rows, teacher and losses fit each other.
+
+    Raises:
+        UsageError: they do not; the message says which.
+    """
+    for pool in pools:
+        wanted, name = needs_of(pool.loss), name_of(pool.loss)
+        if any(isinstance(row, PreferencePair) != ("pairs" in wanted) for row in pool.rows):
+            others = ("segments", "preference pairs") if "pairs" in wanted else ("preference pairs", "segments")
+            raise UsageError(f"{name} was given {others[0]}, and learns from {others[1]}")
+        if "teacher_logits" in wanted:
+            if teacher is None:
+                raise UsageError(f"{name} needs a teacher that gives logits: a local model with the student's tokens")
+            sizes = [each.config.get_text_config().vocab_size for each in (model, teacher)]
+            if sizes[0] != sizes[1]:
+                raise UsageError(f"{name}: the student has {sizes[0]} tokens and the teacher {sizes[1]}, not the same")
+        for row in sides(pool.rows):
+            if ragged := next(ill_measured(row), None):
+                raise UsageError(f"the row {row.id} has not one entry of {ragged} for each of its tokens")
+            if missing := next((need for need in lacking(row) if need in wanted), None):
+                raise UsageError(f"{name} needs {missing}, and the row {row.id} has a token with loss without it")
 
 
 def _groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.policies.base import Request
 from agentdistill.policies.scripted import ScriptedTeacher
+from agentdistill.policies.tiny import TinyConfig, make_tokenizer
 from agentdistill.records import Completion, Message, Trajectory, derive_seed
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 EPISODES = 120
+SEED = 0
+"""Of the transcripts that tokenizers learn from: the same in every run, so that all tiny models of one environment and
+vocabulary share their tokens, and one can be another's teacher token by token."""
+
+
+def tokenizer_of(
+    make_environment: Callable[[], ToolEnvironment], config: TinyConfig, watch: Watcher
+) -> PreTrainedTokenizerFast:
+    """The tokenizer of the tiny models of an environment: the same for every seed of a run."""
+    return make_tokenizer(transcripts(make_environment, SEED, watch), config)
 
 
 class Wanderer:

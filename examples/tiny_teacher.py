@@ -3,6 +3,10 @@
 It is trained on what the scripted teachers of both ready environments say on training tasks (exploring ones, which know
 no more than it does, unless told otherwise), and saved so that the Auto classes load it: a policy, and a scorer where
 log-probabilities are wanted. What it says of traces on held-out tasks is printed beside what an untrained one says.
+
+With `--like CONFIG` it is the teacher of the tiny students of that run, with their environment and their tokenizer, so
+that the log-probabilities of the two can be compared token by token. It then learns to climb out as well: the scripted
+teacher goes on where a wanderer, and later the learned teacher itself, has left off, and only its turns carry loss.
 """
 
 from __future__ import annotations
@@ -15,18 +19,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from agentdistill.config import read_config
 from agentdistill.environment import ToolEnvironment
 from agentdistill.loading import load_environment
+from agentdistill.policies import Policy
 from agentdistill.policies.base import Scorer, ScoreRequest
 from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import TinyConfig, make_student, make_tokenizer
-from agentdistill.records import Segment, Trajectory, derive_seed
+from agentdistill.records import Segment, Task, Trajectory, derive_seed
 from agentdistill.rollout import EpisodeSpec, MakeEnvironment, Rollout
 from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.segments import segments_of
+from agentdistill.settings import RunConfig
 from agentdistill.training import Pool, Progress, TrainingConfig, save_checkpoint, train
+from agentdistill.transcripts import Wanderer, tokenizer_of
 
 ENVIRONMENTS = ("depot", "repair")
 STYLES = ("exploring",)
@@ -35,10 +47,20 @@ SIZE = TinyConfig(vocabulary=1500, hidden=256, layers=2, heads=2, context=640)
 TRAINING = TrainingConfig(steps=1200, tokens_per_step=300, learning_rate=5e-3, weight_decay=0.3)
 
 
+class Quiet:
+    """Watches, and says nothing."""
+
+    def begin(self, stage: str, total: int | None = None) -> None: ...
+
+    def advance(self, amount: int = 1, note: str = "") -> None: ...
+
+    def end(self, note: str = "") -> None: ...
+
+
 @contextmanager
-def worlds(name: str) -> Iterator[MakeEnvironment]:
+def worlds(name: str, **options: Any) -> Iterator[MakeEnvironment]:
     """Makes environments of this name; with sandboxes, if they use any."""
-    make = load_environment(name)
+    make = partial(load_environment(name), **options)
     if not make().uses_sandbox:
         yield make
         return
@@ -50,20 +72,51 @@ def worlds(name: str) -> Iterator[MakeEnvironment]:
             backend.close()
 
 
-def play(make: MakeEnvironment, split: str, count: int, seed: int, styles: Sequence[str] = STYLES) -> list[Trajectory]:
-    """What scripted teachers do on `count` tasks of a split, those that succeed; the styles take turns."""
+def tasks_of(make: MakeEnvironment, split: str, count: int, seed: int) -> list[Task]:
+    """The first `count` tasks of a split."""
     source: ToolEnvironment = make()
     tasks = source.make_tasks(split, count, seed)
     source.close()
+    return tasks
+
+
+def run(make: MakeEnvironment, policy: Policy, specs: Sequence[EpisodeSpec], keep: bool = False) -> list[Trajectory]:
+    """The episodes in the order of their specs."""
+    rollout = Rollout(make, policy, workers=1, live=LIVE, keep_snapshots=keep)
+    ended = {each.id: each for each in rollout.run(specs)}
+    return [ended[spec.id] for spec in specs]
+
+
+def play(make: MakeEnvironment, split: str, count: int, seed: int, styles: Sequence[str] = STYLES) -> list[Trajectory]:
+    """What scripted teachers do on `count` tasks of a split, those that succeed; the styles take turns."""
+    tasks = tasks_of(make, split, count, seed)
     done: list[Trajectory] = []
     for at, style in enumerate(styles):
         share = tasks[at :: len(styles)]
         specs = [EpisodeSpec(task, derive_seed(style, seed, task.id), actor="teacher") for task in share]
-        ended = {
-            each.id: each for each in Rollout(make, ScriptedTeacher(style), live=LIVE, keep_snapshots=False).run(specs)
-        }
-        done += [ended[spec.id] for spec in specs if ended[spec.id].succeeded]
+        done += [each for each in run(make, ScriptedTeacher(style), specs) if each.succeeded]
     return done
+
+
+def mended(make: MakeEnvironment, policy: Policy, count: int, seed: int, style: str = STYLES[0]) -> list[Trajectory]:
+    """What a scripted teacher does where `policy` has left off after some steps of a training task, if it succeeds."""
+    luck = np.random.default_rng(seed)
+    most = make().step_limit // 2
+    left = run(
+        make,
+        policy,
+        [
+            EpisodeSpec(task, derive_seed("left", seed, task.id), most_steps=1 + int(luck.integers(most)))
+            for task in tasks_of(make, "train", count, seed)
+        ],
+        keep=True,
+    )
+    specs = [
+        EpisodeSpec(each.task, derive_seed("mended", each.seed), actor="teacher", fork=(each, len(each.steps)))
+        for each in left
+        if each.paused
+    ]
+    return [each for each in run(make, ScriptedTeacher(style), specs) if each.succeeded]
 
 
 def texts(traces: Sequence[Trajectory]) -> Iterator[str]:
@@ -75,21 +128,32 @@ def texts(traces: Sequence[Trajectory]) -> Iterator[str]:
                 yield f'{{"name": "{call.name}", "arguments": {json.dumps(call.arguments, ensure_ascii=False)}}}'
 
 
-def make_teacher(
-    traces: Sequence[Trajectory], size: TinyConfig, training: TrainingConfig, seed: int = 0, told: int = 50
-) -> tuple[LocalPolicy, LocalPolicy, int]:
-    """A teacher trained on these traces, one that is not trained at all, and how many traces were too long."""
-    tokenizer = make_tokenizer(texts(traces), size)
-    untrained = LocalPolicy(make_student(tokenizer, size, seed), tokenizer, name="untrained")
-    teacher = LocalPolicy(make_student(tokenizer, size, seed), tokenizer, name="tiny-teacher")
-    rows, refused = segments_of(traces, teacher.renderer, size.context)
+def untaught(tokenizer: PreTrainedTokenizerFast, size: TinyConfig, seed: int = 0) -> LocalPolicy:
+    """A model of this size that knows nothing yet."""
+    return LocalPolicy(make_student(tokenizer, size, seed), tokenizer, Sampling(), name="tiny-teacher")
+
+
+def teach(
+    teacher: LocalPolicy, traces: Sequence[Trajectory], training: TrainingConfig, seed: int = 0, told: int = 50
+) -> int:
+    """Train it on what the teachers did in these traces; how many of them were too long."""
+    rows, refused = segments_of(traces, teacher.renderer, teacher.context)
 
     def tell(progress: Progress) -> None:
         if progress.step % told == 0:
             print(f"step {progress.step}: loss {progress.loss:.3f}", flush=True)
 
     train(teacher.model, [Pool(rows, 1.0)], training, seed, tell)
-    return teacher, untrained, sum(refused.values())
+    return sum(refused.values())
+
+
+def make_teacher(
+    traces: Sequence[Trajectory], size: TinyConfig, training: TrainingConfig, seed: int = 0
+) -> tuple[LocalPolicy, LocalPolicy, int]:
+    """A teacher trained on these traces, one that is not trained at all, and how many traces were too long."""
+    tokenizer = make_tokenizer(texts(traces), size)
+    teacher = untaught(tokenizer, size, seed)
+    return teacher, untaught(tokenizer, size, seed), teach(teacher, traces, training, seed)
 
 
 def likelihood(scorer: Scorer, rows: Sequence[Segment]) -> float:
@@ -107,43 +171,76 @@ def likelihood(scorer: Scorer, rows: Sequence[Segment]) -> float:
 def success(policy: LocalPolicy, make: MakeEnvironment, count: int) -> float:
     """The share of held-out tasks that a policy solves by itself, taking the likeliest token each time."""
     policy = LocalPolicy(policy.model, policy.renderer.tokenizer, Sampling(temperature=0.0))
-    source = make()
-    specs = [EpisodeSpec(task, seed=at) for at, task in enumerate(source.make_tasks("heldout", count, 1))]
-    source.close()
-    return sum(each.succeeded for each in Rollout(make, policy, live=LIVE, keep_snapshots=False).run(specs)) / count
+    specs = [EpisodeSpec(task, seed=at) for at, task in enumerate(tasks_of(make, "heldout", count, 1))]
+    return sum(each.succeeded for each in run(make, policy, specs)) / count
+
+
+def measure(
+    name: str, make: MakeEnvironment, teacher: LocalPolicy, untrained: LocalPolicy, count: int, seed: int
+) -> None:
+    """Say how good it is on held-out tasks."""
+    rows, _ = segments_of(play(make, "heldout", count, seed), teacher.renderer, teacher.context)
+    print(
+        f"{name}: {likelihood(teacher, rows):.3f} nats a token on {len(rows)} held-out traces (untrained "
+        f"{likelihood(untrained, rows):.3f}), solves {success(teacher, make, count):.0%} of {count} held-out tasks",
+        flush=True,
+    )
+
+
+def make_teacher_like(config: RunConfig, given: argparse.Namespace) -> tuple[LocalPolicy, int, int]:
+    """The teacher of a run's tiny students; how many traces it learnt from, and how many were too long."""
+    with worlds(config.environment, **config.environment_options) as make:
+        tokenizer = tokenizer_of(make, config.student, Quiet())
+        size = SIZE.model_copy(update={"vocabulary": config.student.vocabulary, "context": config.student.context})
+        teacher, untrained = (untaught(tokenizer, size, given.seed) for _ in range(2))
+        traces = play(make, "train", given.episodes, given.seed, given.styles)
+        turns = [step.completion.message for trace in traces for step in trace.steps]
+        wanderer: Policy = Wanderer(turns)
+        refused = 0
+        for number in range(given.rounds):
+            seed = derive_seed("round", given.seed, number) % 2**31
+            traces += mended(make, teacher if number else wanderer, given.episodes, seed, given.styles[0])
+            print(f"round {number + 1}: {len(traces)} traces", flush=True)
+            training = TRAINING.model_copy(update={"steps": given.steps // given.rounds})
+            refused = teach(teacher, traces, training, seed)
+            measure(config.environment, make, teacher, untrained, given.heldout, given.seed)
+        return teacher, len(traces), refused
+
+
+def make_joint_teacher(given: argparse.Namespace) -> tuple[LocalPolicy, int, int]:
+    """The teacher of several environments; how many traces it learnt from, and how many were too long."""
+    learnt: list[Trajectory] = []
+    for name in given.environments:
+        with worlds(name) as make:
+            learnt += play(make, "train", given.episodes, given.seed, given.styles)
+    training = TRAINING.model_copy(update={"steps": given.steps})
+    teacher, untrained, refused = make_teacher(learnt, SIZE, training, given.seed)
+    for name in given.environments:
+        with worlds(name) as make:
+            measure(name, make, teacher, untrained, given.heldout, given.seed)
+    return teacher, len(learnt), refused
 
 
 def main() -> None:
     """Make it, say how good it is, and save it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--environments", nargs="+", default=ENVIRONMENTS)
+    parser.add_argument("--like", type=Path, help="a run's config: the teacher of its tiny students")
+    parser.add_argument("--environments", nargs="+", default=ENVIRONMENTS, help="without --like")
     parser.add_argument("--styles", nargs="+", default=STYLES, help="knowing, exploring or both")
-    parser.add_argument("--episodes", type=int, default=600, help="of each environment, to learn from")
+    parser.add_argument("--episodes", type=int, default=600, help="of each environment (and round), to learn from")
+    parser.add_argument("--rounds", type=int, default=3, help="with --like: how often it is mended, then trained")
     parser.add_argument("--heldout", type=int, default=60, help="of each environment, to be measured on")
-    parser.add_argument("--steps", type=int, default=TRAINING.steps)
+    parser.add_argument("--steps", type=int, default=TRAINING.steps, help="of training, over all rounds")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     began = time.monotonic()
-    learnt: list[Trajectory] = []
-    held: dict[str, list[Trajectory]] = {}
-    for name in given.environments:
-        with worlds(name) as make:
-            learnt += play(make, "train", given.episodes, given.seed, given.styles)
-            held[name] = play(make, "heldout", given.heldout, given.seed, given.styles)
-    print(f"{len(learnt)} traces after {time.monotonic() - began:.0f} s", flush=True)
-    training = TRAINING.model_copy(update={"steps": given.steps})
-    teacher, untrained, refused = make_teacher(learnt, SIZE, training, given.seed)
+    if given.like is None:
+        teacher, traces, refused = make_joint_teacher(given)
+    else:
+        teacher, traces, refused = make_teacher_like(read_config(given.like, [], RunConfig), given)
     parameters = sum(each.numel() for each in teacher.model.parameters())
-    for name, traces in held.items():
-        rows, _ = segments_of(traces, teacher.renderer, SIZE.context)
-        with worlds(name) as make:
-            solved = success(teacher, make, given.heldout)
-        print(
-            f"{name}: {likelihood(teacher, rows):.3f} nats a token on {len(rows)} held-out traces (untrained "
-            f"{likelihood(untrained, rows):.3f}), solves {solved:.0%} of {given.heldout} held-out tasks"
-        )
-    facts = {"parameters": parameters, "traces": len(learnt) - refused, "steps": given.steps, "seed": given.seed}
+    facts = {"parameters": parameters, "traces": traces - refused, "steps": given.steps, "seed": given.seed}
     save_checkpoint(teacher.model, teacher.renderer.tokenizer, given.folder, facts)
     print(f"{parameters:,} parameters in {given.folder}, {refused} traces too long, {time.monotonic() - began:.0f} s")
 

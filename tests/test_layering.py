@@ -14,15 +14,17 @@ ENVIRONMENTS = "agentdistill_environments"
 # A room is a module or a sub-package. Modules inside one sub-package may import each other.
 FLOORS = [
     {"errors", "records", "redaction"},
-    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger", "notes"},
+    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger", "notes", "plugins"},
     {"environment", "policies", "formats", "results", "verification"},
-    {"rollout", "divergence", "losses", "loading", "playback", "leaks"},
-    {"takeover", "teaching", "segments"},
+    {"rollout", "divergence", "losses", "loading", "playback", "leaks", "curriculum"},
+    {"takeover", "teaching", "segments", "batching", "probing"},
     {"curation", "pairs"},
     {"training", "evaluation", "collection", "transcripts"},
-    {"settings"},
+    {"recipes"},
+    {"settings", "ways"},
     {"stages"},
     {"distillation"},
+    {"comparison"},
     {"report", "testing"},
     {"cli"},  # the front door: shows reports and runs the shipped checks
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,19 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from students import clean_segments, depot_tokenizer, untrained
+from students import SMALL, clean_segments, depot_student, depot_tokenizer, untrained
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from agentdistill.errors import NothingSupervisedError
-from agentdistill.losses import masked_cross_entropy
-from agentdistill.records import Segment
+from agentdistill.batching import micro_batches
+from agentdistill.errors import NothingSupervisedError, UsageError
+from agentdistill.losses import READY, LossInputs, LossOutput, LossSpec, load_loss, masked_cross_entropy, needs
+from agentdistill.policies.tiny import make_student, make_tokenizer
+from agentdistill.records import PreferencePair, Segment
 from agentdistill.training import (
     MARKER,
     Pool,
     Progress,
     TrainingConfig,
     checkpoint_facts,
-    micro_batches,
     save_checkpoint,
     train,
 )
@@ -58,89 +58,70 @@ def double() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
-def dense_formula(logits: np.ndarray, ids: np.ndarray, mask: np.ndarray, normaliser: float) -> float:
-    """The definition, token by token: minus log softmax of the token that came, where it carries loss."""
-    total = 0.0
-    for r in range(ids.shape[0]):
-        for t in range(1, ids.shape[1]):
-            if mask[r, t]:
-                scores = logits[r, t - 1]
-                total += math.log(sum(math.exp(x - scores.max()) for x in scores)) + scores.max() - scores[ids[r, t]]
-    return total / normaliser
-
-
-shapes = st.tuples(st.integers(1, 3), st.integers(2, 8), st.integers(2, 6), st.integers(0, 2**31))
-
-
-def batch_of(shape: tuple[int, int, int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    count, length, vocabulary, seed = shape
+def full_row(length: int, supervised: int, name: str, seed: int) -> Segment:
+    """A row that says everything of its tokens that any loss may want."""
     luck = np.random.default_rng(seed)
-    logits = torch.tensor(luck.normal(size=(count, length, vocabulary)) * 5, requires_grad=True)
-    ids = torch.tensor(luck.integers(0, vocabulary, (count, length)))
-    mask = torch.tensor(luck.random((count, length)) < 0.4)
-    mask[0, -1] = True
-    return logits, ids, mask
+    told: dict[str, Any] = {
+        "weights": tuple((0.5 + luck.random(length)).tolist()),
+        "logprobs": tuple((-4 * luck.random(length)).tolist()),
+        "teacher_logprobs": tuple((-4 * luck.random(length)).tolist()),
+        "by_teacher": tuple((luck.random(length) < 0.5).tolist()),
+    }
+    return row(length, supervised, name, seed).model_copy(update=told)
 
 
-@given(shapes)
-def test_the_loss_is_the_formula(shape):
-    logits, ids, mask = batch_of(shape)
-    expected = dense_formula(logits.detach().numpy(), ids.numpy(), mask.numpy(), 7.0)
-    assert masked_cross_entropy(logits, ids, mask, 7.0).item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+def full_rows(count: int, seed: int = 0) -> list[Segment]:
+    luck = np.random.default_rng(seed)
+    lengths = luck.integers(3, 40, count).tolist()
+    return [full_row(n, int(luck.integers(1, n)), f"{seed}-{i}", seed + i) for i, n in enumerate(lengths)]
 
 
-@given(shapes)
-def test_masked_tokens_get_exactly_no_gradient(shape):
-    logits, ids, mask = batch_of(shape)
-    masked_cross_entropy(logits, ids, mask, 1.0).backward()
-    assert logits.grad is not None
-    predicts = torch.zeros_like(mask)
-    predicts[:, :-1] = mask[:, 1:]
-    assert (logits.grad[~predicts] == 0).all()
-    assert (logits.grad[predicts] != 0).any(dim=-1).all()
+def pairs(count: int, seed: int = 0) -> list[PreferencePair]:
+    sides = full_rows(2 * count, seed)
+    return [
+        PreferencePair(
+            id=f"pair-{seed}-{at}",
+            trajectory_id="t",
+            step=1,
+            chosen=sides[2 * at],
+            rejected=sides[2 * at + 1],
+            source="takeover",
+        )
+        for at in range(count)
+    ]
 
 
-@given(shapes, st.floats(-1e30, 1e30))
-def test_whatever_stands_at_masked_positions_the_loss_is_the_same(shape, value):
-    logits, ids, mask = batch_of(shape)
-    predicts = torch.zeros_like(mask)
-    predicts[:, :-1] = mask[:, 1:]
-    other = logits.detach().clone()
-    other[~predicts] = value
-    ids_too = ids.clone()
-    ids_too[:, 1:][~mask[:, 1:]] = 0
-    assert masked_cross_entropy(other, ids_too, mask, 3.0) == masked_cross_entropy(logits, ids, mask, 3.0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_are_summed_in_single_precision(dtype):
-    logits, ids, mask = batch_of((2, 6, 5, 1))
-    assert masked_cross_entropy(logits.to(dtype), ids, mask, 1.0).dtype == torch.float32
-
-
-def gradients(made: Sequence[Segment], most_tokens: int) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss and gradients of one step as the trainer adds them up."""
+def one_step(pools: Sequence[Pool], most_tokens: int) -> tuple[Progress, dict[str, torch.Tensor]]:
+    """What one optimiser step says, and the gradients it was made with."""
     with double():
-        model = untrained().double()
-    supervised = sum(each.supervised for each in made)
-    loss = 0.0
-    for ids, mask in micro_batches(made, most_tokens):
-        part = masked_cross_entropy(model(input_ids=ids, use_cache=False).logits, ids, mask, supervised)
-        part.backward()
-        loss += part.item()
-    return loss, {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+        model, teacher = untrained().double(), untrained(1).double()
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda value: found.update({name: found.get(name, torch.zeros_like(value)) + value})
+
+    for name, value in model.named_parameters():
+        value.register_hook(keep(name))
+    seen: list[Progress] = []
+    config = TrainingConfig(steps=1, tokens_per_step=150, micro_batch_tokens=most_tokens)
+    with double():
+        train(model, pools, config, 0, seen.append, teacher=teacher)
+    return seen[0], found
 
 
-def test_padding_and_micro_batches_change_neither_loss_nor_gradients():
-    made = rows()
-    # One row at a time: no padding, no company.
-    alone_loss, alone = gradients(made, 1)
-    for most_tokens in (60, 10_000):
-        loss, found = gradients(made, most_tokens)
-        assert loss == pytest.approx(alone_loss, rel=1e-9)
+@pytest.mark.parametrize("name", READY)
+def test_padding_and_micro_batches_change_neither_loss_nor_gradients(name):
+    made = pairs(8) if name == "dpo" else full_rows(8)
+    pool = Pool(made, 1.0, load_loss(LossSpec(name=name)))
+    # One row (or pair) at a time: no padding, and no company.
+    said, alone = one_step([pool], 1)
+    for most_tokens in (90, 10_000):
+        again, found = one_step([pool], most_tokens)
+        assert again.loss == pytest.approx(said.loss, rel=1e-9)
+        assert again.metrics == pytest.approx(said.metrics, rel=1e-9)
         assert found.keys() == alone.keys()
-        for name, value in found.items():
-            assert torch.allclose(value, alone[name], rtol=1e-6, atol=1e-9), name
+        for parameter, value in found.items():
+            assert torch.allclose(value, alone[parameter], rtol=1e-6, atol=1e-9), parameter
 
 
 @given(st.integers(0, 2**31), st.integers(1, 200))
@@ -149,9 +130,13 @@ def test_micro_batches_hold_every_row_once_and_no_more_cells_than_allowed(seed, 
     made = rows(7, seed)
     batches = micro_batches(made, most_tokens)
     found = []
-    for ids, mask in batches:
-        assert ids.shape == mask.shape
+    for batch in batches:
+        ids, mask = batch.ids, batch.mask
+        assert ids.shape == mask.shape == batch.weights.shape == batch.logprobs.shape == batch.by_teacher.shape
         assert ids.numel() <= most_tokens or len(ids) == 1
+        assert [each.input_ids for each in batch.rows] == [
+            tuple(r.tolist()[: len(b.input_ids)]) for r, b in zip(ids, batch.rows, strict=True)
+        ]
         for index in range(len(ids)):
             length = int(mask[index].nonzero().max()) + 1  # here every row ends with a token that carries loss
             found.append((tuple(ids[index, :length].tolist()), tuple(mask[index, :length].tolist())))
@@ -221,6 +206,206 @@ def test_every_row_of_a_pool_is_used_before_any_is_used_again():
     train(fed.model, [Pool(made, 1.0)], TrainingConfig(steps=6, tokens_per_step=20), 0)
     counts = [fed.rows.count(each.input_ids) for each in made]
     assert set(counts) == {3}
+
+
+# ---- pools with losses of their own ----------------------------------------------------------------------------------
+
+
+def test_cross_entropy_named_in_a_config_trains_the_same_student_bit_by_bit_as_no_loss_named():
+    made, plain = clean_segments(), load_loss(LossSpec.model_validate("masked_cross_entropy"))
+    config = TrainingConfig(steps=6, tokens_per_step=300, learning_rate=1e-2, micro_batch_tokens=3000)
+    one, other = untrained(), untrained()
+    train(one, [Pool(made[:12], 0.3), Pool(made[12:], 0.7)], config, 5)
+    train(other, [Pool(made[:12], 0.3, plain), Pool(made[12:], 0.7)], config, 5)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_pools_of_different_losses_share_the_supervised_tokens_of_the_step():
+    """Half the tokens by one loss and half by another is what the mean over all of them would be."""
+    here, there = full_rows(5), full_rows(5, 50)
+    mixed, _ = one_step([Pool(here, 0.5), Pool(there, 0.5, load_loss(LossSpec(name="forward_kl")))], 10_000)
+    heard: list[LossInputs] = []
+
+    def listening(inputs: LossInputs) -> LossOutput:
+        heard.append(inputs)
+        return masked_cross_entropy(inputs)
+
+    one_step([Pool(here, 0.5, listening), Pool(there, 0.5, load_loss(LossSpec(name="forward_kl")))], 10_000)
+    assert {each.normaliser for each in heard} == {mixed.supervised_tokens}
+    assert sum(int(each.loss_mask.sum()) for each in heard) == pytest.approx(mixed.supervised_tokens / 2, rel=0.3)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 1.0])
+def test_a_pool_of_pairs_adds_the_mean_over_its_pairs_times_its_share(share):
+    def nothing(inputs: LossInputs) -> LossOutput:
+        return LossOutput(0 * inputs.logits.sum())
+
+    pools = [Pool(pairs(20), share, load_loss(LossSpec(name="dpo")))]
+    said, _ = one_step(pools if share == 1 else [Pool(full_rows(6), 1 - share, nothing), *pools], 200)
+    # The reference is the student itself, at first: each pair's loss is ln 2.
+    assert said.loss == pytest.approx(share * np.log(2), rel=1e-9)
+    assert said.metrics["dpo/margin"] == pytest.approx(0, abs=1e-12)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 300))
+@settings(max_examples=30)
+def test_both_sides_of_a_pair_stand_together_the_chosen_one_first(seed, most_tokens):
+    made = pairs(5, seed % 1000)
+    found = []
+    for batch in micro_batches(made, most_tokens):
+        assert batch.paired
+        assert batch.ids.numel() <= most_tokens or len(batch.ids) == 2
+        found += list(zip(batch.rows[0::2], batch.rows[1::2], strict=True))
+    assert sorted(found, key=str) == sorted([(each.chosen, each.rejected) for each in made], key=str)
+
+
+def test_what_a_row_says_of_its_tokens_reaches_the_loss_and_what_it_does_not_say_is_unknown():
+    heard: list[LossInputs] = []
+
+    def listening(inputs: LossInputs) -> LossOutput:
+        heard.append(inputs)
+        return masked_cross_entropy(inputs)
+
+    long, short = full_row(9, 4, "long", 3), row(5, 2, "short", 4)
+    one_step([Pool([long, short], 1.0, listening)], 10_000)
+    inputs = heard[0]
+    at = next(index for index, ids in enumerate(inputs.input_ids.tolist()) if tuple(ids) == long.input_ids)
+    plain = next(index for index, ids in enumerate(inputs.input_ids.tolist()) if tuple(ids[:5]) == short.input_ids)
+    for name in ("weights", "logprobs", "teacher_logprobs", "by_teacher"):
+        assert tuple(getattr(inputs, name)[at].tolist()) == getattr(long, name)
+    assert (inputs.weights[plain] == 1).all()
+    assert inputs.logprobs[plain].isnan().all()
+    assert inputs.teacher_logprobs[plain].isnan().all()
+    assert not inputs.by_teacher[plain].any()
+    assert inputs.teacher_logits is None
+    assert inputs.reference_logprobs is None
+
+
+def test_the_reference_is_the_student_as_it_was_before_the_first_step():
+    heard: list[LossInputs] = []
+
+    @needs("reference_logprobs")
+    def listening(inputs: LossInputs) -> LossOutput:
+        heard.append(inputs)
+        return masked_cross_entropy(inputs)
+
+    model = untrained()
+    config = TrainingConfig(steps=5, tokens_per_step=150, learning_rate=1e-2)
+    train(model, [Pool(full_rows(4), 1.0, listening)], config, 0)
+    fresh = untrained()
+    for inputs in heard:
+        assert inputs.reference_logprobs is not None
+        with torch.no_grad():
+            scores = torch.log_softmax(fresh(input_ids=inputs.input_ids).logits[:, :-1], dim=-1)
+        expected = scores.gather(-1, inputs.input_ids[:, 1:, None])[..., 0]
+        wanted = inputs.loss_mask[:, 1:]
+        assert torch.allclose(inputs.reference_logprobs[:, 1:][wanted], expected[wanted], atol=1e-5)
+        assert inputs.reference_logprobs[:, 1:][~wanted].isnan().all()
+
+
+class Counted:
+    """Counts how often a model is run."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.times = model, 0
+        model.register_forward_pre_hook(self._count)
+
+    def _count(self, *arguments: Any) -> None:
+        self.times += 1
+
+
+def test_teacher_and_reference_are_only_asked_where_a_loss_needs_them():
+    student, teacher = Counted(untrained()), Counted(untrained(1))
+    train(student.model, [Pool(full_rows(4), 1.0)], SHORT, 0, teacher=teacher.model)
+    assert (student.times, teacher.times) == (SHORT.steps, 0)
+    train(
+        student.model,
+        [Pool(full_rows(4), 1.0, load_loss(LossSpec(name="reverse_kl")))],
+        SHORT,
+        0,
+        teacher=teacher.model,
+    )
+    assert (student.times, teacher.times) == (2 * SHORT.steps, SHORT.steps)
+    free = load_loss(LossSpec(name="dpo", options={"reference_free": True}))
+    train(student.model, [Pool(pairs(4), 1.0, free)], SHORT, 0)
+    assert student.times == 3 * SHORT.steps
+    train(student.model, [Pool(pairs(4), 1.0, load_loss(LossSpec(name="dpo")))], SHORT, 0)
+    assert student.times == 4 * SHORT.steps + 1
+
+
+def test_the_teacher_is_not_trained_with_the_student():
+    teacher = untrained(1)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    train(untrained(), [Pool(full_rows(4), 1.0, load_loss(LossSpec(name="reverse_kl")))], SHORT, 0, teacher=teacher)
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert all(value.grad is None for value in teacher.parameters())
+
+
+@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "jensen_shannon"])
+def test_a_student_comes_nearer_to_its_teacher(name):
+    seen: list[Progress] = []
+    config = TrainingConfig(steps=40, tokens_per_step=300, learning_rate=1e-2)
+    teacher, loss = depot_student().model, load_loss(LossSpec(name=name))
+    train(untrained(), [Pool(clean_segments(), 1.0, loss)], config, 0, seen.append, teacher=teacher)
+    assert seen[-1].loss < 0.5 * seen[0].loss
+
+
+def test_dpo_makes_the_chosen_side_likelier_than_the_other():
+    seen: list[Progress] = []
+    config = TrainingConfig(steps=30, tokens_per_step=100, learning_rate=3e-3)
+    loss = load_loss(LossSpec(name="dpo", options={"anchor": 0.1}))
+    train(untrained(), [Pool(pairs(6), 1.0, loss)], config, 0, seen.append)
+    assert seen[0].metrics["dpo/accuracy"] == 0
+    assert seen[-1].metrics["dpo/accuracy"] == pytest.approx(1)
+    assert seen[-1].metrics["dpo/margin"] > 1
+
+
+class Untouched:
+    """A student that must not have been trained or run when a mistake in the settings is told."""
+
+    def __init__(self) -> None:
+        self.counted = Counted(untrained())
+
+    def refuses(self, pool: Pool, told: str, **settings: Any) -> None:
+        with pytest.raises(UsageError, match=told):
+            train(self.counted.model, [pool], SHORT, 0, **settings)
+        assert self.counted.times == 0
+
+
+def test_rows_that_do_not_fit_their_loss_are_told_before_training_begins():
+    student = Untouched()
+    by_name = {name: load_loss(LossSpec(name=name)) for name in READY}
+    student.refuses(Pool(rows(3), 1.0, by_name["dpo"]), "dpo was given segments, and learns from preference pairs")
+    student.refuses(Pool(pairs(3), 1.0), "masked_cross_entropy was given preference pairs, and learns from segments")
+    mixture: Any = [*pairs(2), *rows(2)]
+    student.refuses(Pool(mixture, 1.0, by_name["dpo"]), "learns from preference pairs")
+    student.refuses(Pool(rows(3), 1.0, by_name["reverse_kl_policy_gradient"]), "needs logprobs, and the row 0 has")
+    student.refuses(Pool(rows(3), 1.0, by_name["by_owner"]), "needs by_teacher", teacher=untrained())
+    holed = full_row(9, 4, "holed", 0)
+    holed = holed.model_copy(update={"teacher_logprobs": (*holed.teacher_logprobs[:-1], float("nan"))})
+    student.refuses(
+        Pool([holed], 1.0, by_name["reverse_kl_policy_gradient"]), "needs teacher_logprobs, and the row holed"
+    )
+    ragged = row(9, 4).model_copy(update={"weights": (1.0, 1.0)})
+    student.refuses(Pool([ragged], 1.0), "has not one entry of weights for each of its tokens")
+
+
+def test_a_teacher_of_another_vocabulary_or_none_at_all_is_told_before_training_begins():
+    pool = Pool(rows(3), 1.0, load_loss(LossSpec(name="forward_kl")))
+    Untouched().refuses(pool, "forward_kl needs a teacher that gives logits")
+    tokenizer = make_tokenizer(["quite another tokenizer"], SMALL.model_copy(update={"vocabulary": 300}))
+    other = make_student(tokenizer, SMALL, 0)
+    Untouched().refuses(
+        pool, rf"the student has {len(depot_tokenizer())} tokens and the teacher {len(tokenizer)}", teacher=other
+    )
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_a_pair_with_a_side_that_says_nothing_is_refused(side):
+    (pair,) = pairs(1)
+    silent = pair.model_copy(update={side: row(5, 0)})
+    with pytest.raises(NothingSupervisedError):
+        train(untrained(), [Pool([silent], 1.0, load_loss(LossSpec(name="dpo")))], SHORT, 0)
 
 
 @pytest.mark.parametrize("bad", [[], [row(5, 0)], [row(5, 2), row(5, 0)]])
