@@ -8,7 +8,7 @@ is there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -17,7 +17,17 @@ from agentdistill.curriculum import Curriculum, at, draw_tasks
 from agentdistill.divergence import Detector
 from agentdistill.errors import NothingSupervisedError
 from agentdistill.probing import Prober
-from agentdistill.records import Actor, Cost, Divergence, PreferencePair, Recovery, Segment, Task, Trajectory, derive_seed
+from agentdistill.records import (
+    Actor,
+    Cost,
+    Divergence,
+    PreferencePair,
+    Recovery,
+    Segment,
+    Task,
+    Trajectory,
+    derive_seed,
+)
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
 from agentdistill.takeover import Takeover
@@ -96,6 +106,8 @@ class Collector:
         curriculum: which of them, and how much of an episode the student is given.
         seed: decides all luck of this arm and round.
         budget: teacher tokens.
+        history: how each task's runs ended so far, oldest first.
+        solved: the student's runs that succeeded.
         most_episodes: of the student, in case it fails too seldom to spend the budget.
     """
 
@@ -108,9 +120,10 @@ class Collector:
     seed: int
     budget: int
     most_episodes: int
-    curriculum: Curriculum = Curriculum()
+    curriculum: Curriculum = field(default_factory=Curriculum)
     history: dict[str, list[bool]] = field(default_factory=dict)
     bought: Bought = field(default_factory=Bought)
+    solved: list[Trajectory] = field(default_factory=list)
     _items: int = field(default=0, init=False)
     _waiting: list[Trajectory] = field(default_factory=list, init=False)
     _recovered: dict[str, Recovery] | None = field(default=None, init=False)
@@ -148,6 +161,8 @@ class Collector:
         for trace in traces:
             self.bought.student_tokens += trace.tokens("student")
             self.history.setdefault(trace.task.id, []).append(trace.succeeded)
+            if trace.succeeded:
+                self.solved.append(trace)
             if trace.errored:
                 self.bought.refused["infrastructure error"] += 1
         taught = [trace for trace in traces if trace.tokens("teacher")]
@@ -157,7 +172,7 @@ class Collector:
     def diverged(
         self, student: Rollout, detector: Detector, prober: Prober, want: int, everything: bool
     ) -> list[tuple[Trajectory, Divergence]]:
-        """The next `want` runs in which a divergence is found, failed ones unless `everything` counts; fewer at the end.
+        """The next `want` runs in which a divergence is found: failed ones, or any with `everything`; fewer at the end.
 
         What the detector tried out and asked is charged.
         """
@@ -226,7 +241,7 @@ class Collector:
         return labels + [label for trace in traces for label in own_labels(trace)]
 
     def judged_steps(self, prober: Prober, traces: Sequence[Trajectory]) -> list[Trajectory]:
-        """The runs with every turn marked as mistaken that the teacher would not have taken; its proposals are charged."""
+        """The runs, with every turn marked that the teacher would not have taken; its proposals are charged."""
         place = f"steps/{self.arm}/{self.round}"
         kept = cast("dict[str, Any]", self.store.result(place) or {})
         missing = [trace for trace in traces if trace.id not in kept]
@@ -376,9 +391,7 @@ def tokens_read(trace: Trajectory, renderer: Renderer) -> int:
 def _marked(trace: Trajectory, scores: Sequence[float]) -> Trajectory:
     """The trajectory with the turns of score 0 marked as mistaken."""
     steps = tuple(
-        step
-        if score
-        else step.model_copy(update={"completion": step.completion.model_copy(update={"mistaken": True})})
+        step if score else step.model_copy(update={"completion": step.completion.model_copy(update={"mistaken": True})})
         for step, score in zip(trace.steps, scores, strict=True)
     )
     return trace.model_copy(update={"steps": steps})

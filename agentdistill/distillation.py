@@ -12,8 +12,8 @@ import hashlib
 from contextlib import ExitStack
 from pathlib import Path
 
-from agentdistill.environment import ToolEnvironment
 from agentdistill.collection import Bought
+from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
 from agentdistill.loading import load_environment, load_policy

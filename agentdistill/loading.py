@@ -19,6 +19,7 @@ from gymnasium.envs.registration import registry
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import UnknownNameError, UsageError, nearest
 from agentdistill.plugins import load_object
+from agentdistill.policies import Policy
 
 GROUP = "gymnasium.envs"
 NAMESPACE = "agentdistill/"
@@ -78,3 +79,21 @@ def _from_module(name: str) -> Callable[..., ToolEnvironment]:
 
 def _is_environment(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, ToolEnvironment) and value is not ToolEnvironment
+
+
+def load_policy(name: str) -> Policy:
+    """A policy of yours: ``module:Name`` or ``path/to/file.py:Name``, a class that takes no arguments or an instance.
+
+    Raises:
+        UnknownNameError: nothing of that name; the message has the nearest one.
+        UsageError: what is found is no policy, or cannot be made without arguments.
+    """
+    found = load_object(name, lambda value: hasattr(value, "act"))
+    if isinstance(found, type):
+        try:
+            found = found()
+        except TypeError as error:
+            raise UsageError(f"{name!r} cannot be made without arguments: {error}") from error
+    if not isinstance(found, Policy):
+        raise UsageError(f"{name!r} is no policy: it needs name, privileged and act(requests)")
+    return found

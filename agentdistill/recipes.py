@@ -55,7 +55,7 @@ class CleanRecipe(_Recipe):
     world: dict[str, JsonValue] = Field(default_factory=dict)
     """What is different in the teacher's world from the student's: environment options such as ``slips = false``."""
     mistakes: Share = 0.0
-    """Share of the turns in which the teacher errs at random and then mends it. The mistake is context, never learnt."""
+    """Share of the turns in which the teacher errs at random, then mends it. The mistake is context, never learnt."""
     once_within: int | None = Field(default=None, gt=0)
     """Err at most once in an episode, at one of its first so many turns; `mistakes` is then the share of episodes."""
 

@@ -115,7 +115,9 @@ class Run:
         least = self.config.arms[arm].curriculum.stop_when_flat
         if least is None or number + 1 >= self.rounds(arm):
             return False
-        rates = [self._recovery(f"{arm}-{each}", student, bank)[0] for each, student in ((number - 1, before), (number, now))]
+        rates = [
+            self._recovery(f"{arm}-{each}", student, bank)[0] for each, student in ((number - 1, before), (number, now))
+        ]
         return rates[1].rate - rates[0].rate < least
 
     def evaluate(self, arm: str, student: Path, bank: Bank) -> ArmResult:

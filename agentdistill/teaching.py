@@ -341,16 +341,20 @@ def explain(
     return teacher.act(requests) if requests else []
 
 
-def with_critique(recovery: Recovery) -> Recovery:
-    """The recovery with its critique as the reasoning of the first recovery turn; as it is if it has none."""
+def with_critique(recovery: Recovery, *, spoken: bool = False) -> Recovery:
+    """The recovery with its critique as the reasoning of the first recovery turn; as it is if it has none.
+
+    With `spoken` it goes before the words of that turn instead, for templates that show no reasoning.
+    """
     climb = recovery.trajectory
     first = climb.parent.step if climb.parent else 0
     if not recovery.critique or len(climb.steps) <= first:
         return recovery
     step = climb.steps[first]
     said = step.completion.message
-    reasoning = "\n".join(part for part in (recovery.critique.strip(), said.reasoning) if part)
-    message = said.model_copy(update={"reasoning": reasoning})
+    place = "content" if spoken else "reasoning"
+    words = "\n".join(part for part in (recovery.critique.strip(), getattr(said, place)) if part)
+    message = said.model_copy(update={place: words})
     # The ids that were sampled, if they are known, are not those of this turn any more.
     completion = step.completion.model_copy(
         update={"message": message, "token_ids": (), "context_ids": (), "logprobs": (), "fresh": False}

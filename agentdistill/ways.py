@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentdistill.collection import CHUNK, Bought, Collector
-from agentdistill.curation import curate
+from agentdistill.chat import Trained
+from agentdistill.collection import Bought, Collector
 from agentdistill.curriculum import at, delayed
 from agentdistill.divergence import Detector, detector
 from agentdistill.errors import ConfigError
@@ -23,9 +24,9 @@ from agentdistill.probing import Prober
 from agentdistill.recipes import ChooseRecipe, CleanRecipe, Recipe, RewriteRecipe, ScoreRecipe, TakeoverRecipe
 from agentdistill.records import Completion, Cost, Divergence, Message, Recovery, Segment, Trajectory
 from agentdistill.rollout import Rollout
-from agentdistill.segments import segments_of
+from agentdistill.segments import Kind, segments_of
 from agentdistill.takeover import Takeover
-from agentdistill.teaching import choose, explain, rewrite, score_tokens, with_critique
+from agentdistill.teaching import Choice, choose, explain, score_tokens, with_critique
 from agentdistill.training import Pool
 
 
@@ -133,6 +134,7 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
         critic=_critic(people) if recipe.explain or "critique" in recipe.takeover.note else None,
     )
     recoveries: list[Recovery] = []
+    failures: dict[str, Trajectory] = {}
     for want in collector.chunks():
         states = collector.diverged(people.student, find, prober, want, recipe.on == "all")
         if not states:
@@ -140,18 +142,17 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
         late = at(recipe.curriculum.delay, collector.round)
         states = [(trace, delayed(trace, found, late)) for trace, found in states]
         recoveries += collector.recoveries(takeover, states)
+        failures |= {trace.id: trace for trace, _ in states}
     if recipe.explain:
         spoken = people.policy.renderer.template.form.thought is None
         recoveries = [with_critique(recovery, spoken=spoken) for recovery in recoveries]
-    _keep(recipe, collector, people, recoveries, trained=recipe.train)
+    climbs = [recovery.trajectory for recovery in recoveries]
+    _keep(recipe, collector, people, climbs, trained=recipe.train, prefix=recipe.train == "all", recoveries=recoveries)
     if recipe.pairs:
-        kept = [recovery for recovery in recoveries if recovery.verified and recovery.flipped is not False]
-        failures = {trace.id: trace for trace in collector.taken_over}
-        pairs, refused = pairs_of(kept, failures, people.policy.renderer, people.policy.context)
-        collector.bought.pairs += pairs
-        collector.bought.refused += refused
+        _keep_pairs(collector, people, [(each, failures[each.divergence.trajectory_id]) for each in recoveries])
     if recipe.own:
-        _keep_own(recipe, collector, people)
+        own, _ = segments_of(collector.solved, people.policy.renderer, people.policy.context, trained="student")
+        collector.bought.own += own
 
 
 def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> None:
@@ -164,7 +165,7 @@ def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> Non
         if not traces:
             break
         labels += collector.labels(teacher, traces)
-    _keep(recipe, collector, people, labels)
+    _keep(recipe, collector, people, labels, kind="label")
 
 
 def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
@@ -176,9 +177,7 @@ def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
     best = [choice.best for choice in choices if choice.best is not None]
     _keep(recipe, collector, people, best, trained="student")
     if recipe.pairs:
-        pairs, refused = pairs_of(choices, {}, people.policy.renderer, people.policy.context)
-        collector.bought.pairs += pairs
-        collector.bought.refused += refused
+        _keep_pairs(collector, people, choices)
 
 
 def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
@@ -196,13 +195,88 @@ def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
         if prober is not None:
             traces = collector.judged_steps(prober, traces)
         else:
-            written = [trace.tokens("student") for trace in traces]
-            scored = [Cost(calls=1, output_tokens=tokens) for tokens in written]
-            name = people.learned.name
-            collector.charge(
-                "score", [(name, trace.id, cost, None) for trace, cost in zip(traces, scored, strict=True)]
-            )
+            # What is scored is charged as if it had been written: every token of the student's.
+            costs = [Cost(calls=1, output_tokens=trace.tokens("student")) for trace in traces]
+            scored = [(people.learned.name, t.id, cost, None) for t, cost in zip(traces, costs, strict=True)]
+            collector.charge("score", scored)
         kept += traces
     _keep(recipe, collector, people, kept, trained="all" if beta else "student")
     if "teacher_logprobs" in needs:
         collector.bought.segments, _ = score_tokens(collector.bought.segments, people.learned)
+
+
+def _keep(
+    recipe: Recipe,
+    collector: Collector,
+    people: People,
+    traces: Sequence[Trajectory],
+    *,
+    kind: Kind | None = None,
+    trained: Trained = "teacher",
+    prefix: bool = False,
+    recoveries: Sequence[Recovery] = (),
+) -> None:
+    """Curate traces and cut them into rows; what is not taken is counted with its reason."""
+    rows, refused = segments_of(
+        traces,
+        people.policy.renderer,
+        people.policy.context,
+        kind=kind,
+        trained=trained,
+        prefix=prefix,
+        unverified=not recipe.curation.verified,
+    )
+    collector.bought.segments += rows
+    collector.bought.refused += refused
+
+
+def _keep_pairs(
+    collector: Collector, people: People, found: Sequence[tuple[Recovery, Trajectory]] | Sequence[Choice]
+) -> None:
+    pairs, refused = pairs_of(found, people.policy.renderer, people.policy.context)
+    collector.bought.pairs += pairs
+    collector.bought.refused += Counter({f"no pair: {reason}": count for reason, count in refused.items()})
+
+
+def _mixed(people: People, teacher: Rollout, beta: float) -> Rollout:
+    """The student in its world, with the teacher taking a share of the turns."""
+    if not beta:
+        return people.student
+    return replace(people.student, policy=Mixture(people.student.policy, teacher.policy, beta))
+
+
+def _prober(people: People) -> Prober:
+    """What detectors may try out, with the run's teacher and, where there is one, its scorer."""
+    return Prober(
+        student=people.student,
+        teacher=people.teacher("knowing", {}),
+        renderer=people.policy.renderer,
+        teacher_scorer=people.scorer,
+        student_scorer=people.policy,
+    )
+
+
+def _found_again(
+    collector: Collector, prober: Prober, find: Detector, traces: Sequence[Trajectory]
+) -> list[Divergence | None]:
+    """Where runs that were handed back went wrong again; what it takes to find out is charged."""
+    findings = prober.find_all(find, traces)
+    name = prober.teacher.policy.name
+    items = [(name, t.id, cost, found is not None) for t, (found, cost) in zip(traces, findings, strict=True)]
+    collector.charge("divergence", [item for item in items if item[2].calls])
+    collector.bought.student_tokens += sum(cost.student_tokens for _, cost in findings)
+    return [found for found, _ in findings]
+
+
+def _critic(people: People) -> Callable[[Sequence[tuple[Trajectory, Divergence]]], Sequence[Completion]]:
+    """Who says what went wrong: the run's teacher; for a scripted one, which has no words, what the detector saw."""
+    policy = people.teacher("knowing", {}).policy
+    if not isinstance(policy, ScriptedTeacher):
+        return lambda failures: explain(policy, failures)
+
+    def quote(failures: Sequence[tuple[Trajectory, Divergence]]) -> list[Completion]:
+        said = [Message(role="assistant", content=found.evidence or found.reason) for _, found in failures]
+        count = people.policy.renderer.count
+        return [Completion(message=each, output_tokens=count(each), model=policy.name) for each in said]
+
+    return quote

@@ -97,7 +97,9 @@ def write(folder: Path, **grid: object) -> Path:
     (folder / "recipes").mkdir(exist_ok=True)
     (folder / "recipes" / "clean.toml").write_text('way = "clean"\nreference = "r"\n')
     lines = [f"{key} = {json.dumps(value)}" for key, value in grid.items()]
-    text = "\n".join(['run = "run.toml"', *lines, "[variants.clean]", "[variants.calm]", 'recipe = "recipes/clean.toml"'])
+    text = "\n".join(
+        ['run = "run.toml"', *lines, "[variants.clean]", "[variants.calm]", 'recipe = "recipes/clean.toml"']
+    )
     (folder / "grid.toml").write_text(text + "\n")
     return folder / "grid.toml"
 

@@ -16,7 +16,6 @@ import torch
 from agentdistill.distillation import distill
 from agentdistill.errors import ConfigError, UsageError
 from agentdistill.recipes import TakeoverRecipe, read_recipe
-
 from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
 
@@ -152,5 +151,3 @@ def test_the_table_in_the_readme_is_the_one_that_the_results_make():
             assert table(cells) in readme or all(
                 table(cells, budget) in readme for budget in {cell.budget for cell in cells}
             ), f"agentdistill table examples/results/{name}"
-
-

@@ -60,7 +60,14 @@ def _one(groups: Mapping[str, Mapping[int, list[Cell]]], budget: int, against: s
         cells = rows[name]
         spent = mean_of([cell.result.teacher_tokens for cell in cells]).mean
         wrote = mean_of([cell.result.student_tokens for cell in cells]).mean
-        row = [f"`{name}`", _mean(cells, success), _mean(cells, recovery), f"{spent:,.0f}", f"{wrote:,.0f}", str(len(cells))]
+        row = [
+            f"`{name}`",
+            _mean(cells, success),
+            _mean(cells, recovery),
+            f"{spent:,.0f}",
+            f"{wrote:,.0f}",
+            str(len(cells)),
+        ]
         if against:
             other = rows.get(against, [])
             same = name == against
