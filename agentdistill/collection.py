@@ -16,7 +16,7 @@ from agentdistill.chat import Renderer
 from agentdistill.curriculum import Curriculum, at, draw_tasks
 from agentdistill.divergence import Detector
 from agentdistill.errors import NothingSupervisedError
-from agentdistill.probing import Prober
+from agentdistill.probing import Laboratory, find_all
 from agentdistill.records import (
     Actor,
     Cost,
@@ -170,7 +170,7 @@ class Collector:
         return [trace for trace in traces if not trace.errored]
 
     def diverged(
-        self, student: Rollout, detector: Detector, prober: Prober, want: int, everything: bool
+        self, student: Rollout, detector: Detector, laboratory: Laboratory, want: int, everything: bool
     ) -> list[tuple[Trajectory, Divergence]]:
         """The next `want` runs in which a divergence is found: failed ones, or any with `everything`; fewer at the end.
 
@@ -185,8 +185,8 @@ class Collector:
                 self._waiting = [trace for trace in traces if everything or trace.failed]
             missing = want - len(found)
             now, self._waiting = self._waiting[:missing], self._waiting[missing:]
-            findings = self._find(detector, prober, now)
-            name = prober.teacher.policy.name
+            findings = self._find(detector, laboratory, now)
+            name = laboratory.teacher.policy.name
             self.charge(
                 "divergence",
                 [(name, t.id, cost, f is not None) for t, (f, cost) in zip(now, findings, strict=True) if cost.calls],
@@ -240,16 +240,16 @@ class Collector:
         self.charge("label", [(label.policy, label.id, self._cost(label), True) for label in labels])
         return labels + [label for trace in traces for label in own_labels(trace)]
 
-    def judged_steps(self, prober: Prober, traces: Sequence[Trajectory]) -> list[Trajectory]:
+    def judged_steps(self, laboratory: Laboratory, traces: Sequence[Trajectory]) -> list[Trajectory]:
         """The runs, with every turn marked that the teacher would not have taken; its proposals are charged."""
         place = f"steps/{self.arm}/{self.round}"
         kept = cast("dict[str, Any]", self.store.result(place) or {})
         missing = [trace for trace in traces if trace.id not in kept]
         if missing:
-            for trace, (scores, cost) in zip(missing, prober.each(step_scores, missing), strict=True):
-                kept[trace.id] = [scores, cost.model_dump(mode="json")]
+            for trace, judged in zip(missing, find_all(cast(Any, step_scores), missing, laboratory), strict=True):
+                kept[trace.id] = [judged.divergence, judged.cost.model_dump(mode="json")]
             self.store.put_result(place, kept)
-        name = prober.teacher.policy.name
+        name = laboratory.teacher.policy.name
         costs = {trace.id: Cost.model_validate(kept[trace.id][1]) for trace in traces}
         self.charge("score", [(name, trace.id, costs[trace.id], None) for trace in traces])
         return [_marked(trace, kept[trace.id][0]) for trace in traces if kept[trace.id][0] is not None]
@@ -311,19 +311,20 @@ class Collector:
         ]
 
     def _find(
-        self, detector: Detector, prober: Prober, traces: Sequence[Trajectory]
+        self, detector: Detector, laboratory: Laboratory, traces: Sequence[Trajectory]
     ) -> list[tuple[Divergence | None, Cost]]:
         """What the detector finds in each: from the store where it has it, so that nothing is asked twice."""
         place = f"found/{self.arm}/{self.round}"
         kept = cast("dict[str, Any]", self.store.result(place) or {})
         missing = [trace for trace in traces if trace.id not in kept]
         if missing:
-            for trace, (found, cost) in zip(missing, prober.find_all(detector, missing), strict=True):
-                kept[trace.id] = [found and found.model_dump(mode="json"), cost.model_dump(mode="json")]
+            for trace, finding in zip(missing, find_all(detector, missing, laboratory), strict=True):
+                found = finding.divergence and finding.divergence.model_dump(mode="json")
+                kept[trace.id] = [found, finding.cost.model_dump(mode="json"), finding.problem]
             self.store.put_result(place, kept)
         return [
             (found and Divergence.model_validate(found), Cost.model_validate(cost))
-            for found, cost in (kept[trace.id] for trace in traces)
+            for found, cost, _ in (kept[trace.id] for trace in traces)
         ]
 
 

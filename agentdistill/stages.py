@@ -13,7 +13,7 @@ from typing import cast
 from pydantic import JsonValue
 
 from agentdistill.collection import Bought, Collector, run_stored
-from agentdistill.curriculum import share_of_budget
+from agentdistill.curriculum import is_flat, share_of_budget
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
 from agentdistill.evaluation import Bank, freeze_bank, success_rate
@@ -115,10 +115,9 @@ class Run:
         least = self.config.arms[arm].curriculum.stop_when_flat
         if least is None or number + 1 >= self.rounds(arm):
             return False
-        rates = [
-            self._recovery(f"{arm}-{each}", student, bank)[0] for each, student in ((number - 1, before), (number, now))
-        ]
-        return rates[1].rate - rates[0].rate < least
+        earlier, _ = self._recovery(f"{arm}-{number - 1}", before, bank)
+        later, _ = self._recovery(f"{arm}-{number}", now, bank)
+        return is_flat(earlier, later, least)
 
     def evaluate(self, arm: str, student: Path, bank: Bank) -> ArmResult:
         """Success on the held-out tasks and recovery from the bank."""

@@ -105,7 +105,7 @@ def rewrite(
 
 
 def own_labels(trajectory: Trajectory) -> list[Trajectory]:
-    """The turns that the teacher took itself in a mixture, as `rewrite` would label those states: they cost nothing more."""
+    """The turns that the teacher took itself in a mixture, as labels of those states: they cost nothing more."""
     return [
         _label(trajectory, at, step.completion, trajectory.policy, "")
         for at, step in enumerate(trajectory.steps)

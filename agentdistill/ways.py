@@ -20,7 +20,7 @@ from agentdistill.policies.informed import Informed
 from agentdistill.policies.local import LocalPolicy
 from agentdistill.policies.mixture import Mixture
 from agentdistill.policies.scripted import ScriptedTeacher
-from agentdistill.probing import Prober
+from agentdistill.probing import Laboratory, find_all
 from agentdistill.recipes import ChooseRecipe, CleanRecipe, Recipe, RewriteRecipe, ScoreRecipe, TakeoverRecipe
 from agentdistill.records import Completion, Cost, Divergence, Message, Recovery, Segment, Trajectory
 from agentdistill.rollout import Rollout
@@ -95,7 +95,7 @@ def gather(recipe: Recipe, collector: Collector, people: People) -> Bought:
 
 
 def pools_of(recipe: Recipe, clean: Sequence[Segment], bought: Bought) -> list[Pool]:
-    """What a recipe's student learns from in a step, and by which losses; shares of what is not there go to the rest."""
+    """What a recipe's student learns from, and by which losses; the share of what is not there goes to the rest."""
     learnt = 1 - recipe.replay
     pairs = recipe.pairs if isinstance(recipe, TakeoverRecipe | ChooseRecipe) and bought.pairs else 0.0
     own = recipe.own if isinstance(recipe, TakeoverRecipe) and bought.own else 0.0
@@ -124,19 +124,19 @@ def _demonstrate(recipe: CleanRecipe, collector: Collector, people: People) -> N
 
 def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> None:
     """The student acts; where its run diverged, a teacher takes over."""
-    prober, find = _prober(people), detector(recipe.detectors, people.seed)
+    laboratory, find = _laboratory(people), detector(recipe.detectors, people.seed)
     needs_student = recipe.takeover.hand_back or recipe.takeover.flip
     takeover = Takeover(
         recipe.takeover,
         [people.named(name) for name in recipe.teachers],
         student=people.student if needs_student else None,
-        find=(lambda traces: _found_again(collector, prober, find, traces)) if recipe.takeover.most > 1 else None,
+        find=(lambda traces: _found_again(collector, laboratory, find, traces)) if recipe.takeover.most > 1 else None,
         critic=_critic(people) if recipe.explain or "critique" in recipe.takeover.note else None,
     )
     recoveries: list[Recovery] = []
     failures: dict[str, Trajectory] = {}
     for want in collector.chunks():
-        states = collector.diverged(people.student, find, prober, want, recipe.on == "all")
+        states = collector.diverged(people.student, find, laboratory, want, recipe.on == "all")
         if not states:
             break
         late = at(recipe.curriculum.delay, collector.round)
@@ -170,8 +170,8 @@ def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> Non
 
 def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
     """The student tries again and again from the point of divergence; nothing of it costs the teacher a token."""
-    prober, find = _prober(people), detector(recipe.detectors, people.seed)
-    states = collector.diverged(people.student, find, prober, collector.most_episodes, recipe.on == "all")
+    laboratory, find = _laboratory(people), detector(recipe.detectors, people.seed)
+    states = collector.diverged(people.student, find, laboratory, collector.most_episodes, recipe.on == "all")
     choices = list(choose(people.student, states, recipe.attempts))
     collector.bought.student_tokens += sum(choice.cost.student_tokens for choice in choices)
     best = [choice.best for choice in choices if choice.best is not None]
@@ -186,14 +186,14 @@ def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
     beta = at(recipe.beta, collector.round)
     acting = _mixed(people, acting_teacher, beta)
     needs = needs_of(load_loss(recipe.loss))
-    prober = _prober(people) if recipe.by == "steps" else None
+    laboratory = _laboratory(people) if recipe.by == "steps" else None
     kept: list[Trajectory] = []
     for want in collector.chunks():
         traces = collector.attempts(acting, want)
         if not traces:
             break
-        if prober is not None:
-            traces = collector.judged_steps(prober, traces)
+        if laboratory is not None:
+            traces = collector.judged_steps(laboratory, traces)
         else:
             # What is scored is charged as if it had been written: every token of the student's.
             costs = [Cost(calls=1, output_tokens=trace.tokens("student")) for trace in traces]
@@ -245,9 +245,9 @@ def _mixed(people: People, teacher: Rollout, beta: float) -> Rollout:
     return replace(people.student, policy=Mixture(people.student.policy, teacher.policy, beta))
 
 
-def _prober(people: People) -> Prober:
+def _laboratory(people: People) -> Laboratory:
     """What detectors may try out, with the run's teacher and, where there is one, its scorer."""
-    return Prober(
+    return Laboratory(
         student=people.student,
         teacher=people.teacher("knowing", {}),
         renderer=people.policy.renderer,
@@ -257,15 +257,15 @@ def _prober(people: People) -> Prober:
 
 
 def _found_again(
-    collector: Collector, prober: Prober, find: Detector, traces: Sequence[Trajectory]
+    collector: Collector, laboratory: Laboratory, find: Detector, traces: Sequence[Trajectory]
 ) -> list[Divergence | None]:
     """Where runs that were handed back went wrong again; what it takes to find out is charged."""
-    findings = prober.find_all(find, traces)
-    name = prober.teacher.policy.name
-    items = [(name, t.id, cost, found is not None) for t, (found, cost) in zip(traces, findings, strict=True)]
+    findings = find_all(find, traces, laboratory)
+    name = laboratory.teacher.policy.name
+    items = [(name, t.id, f.cost, f.divergence is not None) for t, f in zip(traces, findings, strict=True)]
     collector.charge("divergence", [item for item in items if item[2].calls])
-    collector.bought.student_tokens += sum(cost.student_tokens for _, cost in findings)
-    return [found for found, _ in findings]
+    collector.bought.student_tokens += sum(finding.cost.student_tokens for finding in findings)
+    return [finding.divergence for finding in findings]
 
 
 def _critic(people: People) -> Callable[[Sequence[tuple[Trajectory, Divergence]]], Sequence[Completion]]:

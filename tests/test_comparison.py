@@ -82,7 +82,7 @@ def test_several_budgets_stand_side_by_side():
     lines = table(cells).splitlines()
     assert "100 tokens" in lines[0]
     assert "200 tokens" in lines[0]
-    assert [line for line in lines[2:]] == ["| `a` | 10.0, 5.0 | 20.0, 10.0 |"]
+    assert lines[2:] == ["| `a` | 10.0, 5.0 | 20.0, 10.0 |"]
 
 
 def write(folder: Path, **grid: object) -> Path:

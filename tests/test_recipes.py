@@ -47,7 +47,7 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with nothing but a base student: it is every recipe's start, and the learned teacher of those that need one."""
+    """A run with nothing but a base student; it is also the learned teacher of those recipes that need one."""
     folder = tmp_path_factory.mktemp("runs") / "base"
     distill(RunConfig.model_validate(SMALL | {"arms": {}}), folder, Silent())
     return folder
