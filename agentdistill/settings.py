@@ -66,7 +66,7 @@ class RunConfig(BaseModel):
     training: TrainingConfig = TrainingConfig()
     """Per arm; its steps are divided among the rounds."""
     arms: dict[str, Recipe] = ARMS
-    """What is compared, by name; none for the base student alone."""
+    """What is compared, recipes by name; none for the base student alone. A list names ready ones."""
     most_student_episodes: int = Field(default=20_000, gt=0)
     """Per arm and round, in case the student fails too seldom to spend the budget."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -85,6 +85,17 @@ class RunConfig(BaseModel):
         if isinstance(teacher, EndpointConfig) and teacher.gives_ids:
             raise ValueError("a teacher's token ids are not the student's: token_ids = false, infer_ids = false")
         return teacher
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _are_ready(cls, arms: object) -> object:
+        if not isinstance(arms, list | tuple):
+            return arms
+        for name in arms:
+            if name not in ARMS:
+                known = ", ".join(ARMS)
+                raise ValueError(f"there is no ready arm {name!r}: name {known}, or write a table [arms.NAME]")
+        return {name: ARMS[name] for name in arms}
 
     @field_validator("arms")
     @classmethod

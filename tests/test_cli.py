@@ -97,9 +97,11 @@ def one_line(said: tuple[int, str, str]) -> str:
         ("evaluation.tasks=0", "evaluation.tasks"),
         ("seed=1.5", "seed"),
         ('arms=["clean", "clena"]', "arms"),
-        ('detectors=["lop"]', "unknown detector 'lop'"),
-        ("replay.clena=0.5", "replay"),
-        ("replay.clean=5", "replay.clean"),
+        ('arms={mine = {way = "takeover", detectors = ["lop"]}}', "unknown detector 'lop'"),
+        ('arms={mine = {way = "takeover", takeover = {step = 3}}}', "Did you mean 'steps'"),
+        ('arms={mine = {way = "clean", replay = 5}}', "replay"),
+        ('arms={mine = {way = "claen"}}', "claen"),
+        ("base.styel=knowing", "Did you mean 'style'"),
         ("sampling.top_p=0", "sampling.top_p"),
         ("student.heads=0", "student.heads"),
         ("student.hidden=30", "student"),
@@ -122,7 +124,7 @@ def test_a_wrong_key_or_value_is_one_line(capsys, settings, tmp_path, override, 
 
 
 def test_a_run_that_could_not_begin_leaves_no_folder_behind(capsys, settings, tmp_path):
-    for override in ("detectors=[]", "training.stesp=3", "environment=depott", "environment_options.gap=7"):
+    for override in ('arms=["x"]', "training.stesp=3", "environment=depott", "environment_options.gap=7"):
         one_line(typed(capsys, "run", settings, "--folder", tmp_path / "run", "--set", override))
         assert not (tmp_path / "run").exists()
 

@@ -217,16 +217,13 @@ def test_an_environment_without_a_teacher_is_told_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_one_arms_share_of_old_traces_leaves_the_others_as_they_are():
-    assert config(replay={"clean": 0.3}).replay == {"clean": 0.3, "clean-explore": 0.0, "recovery": 0.5}
-
-
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
-        ({"detectors": ["lop"]}, UnknownNameError),
-        ({"detectors": []}, UnknownNameError),
-        ({"replay": {"clean": 1.5}}, ValidationError),
+        ({"arms": {"mine": {"way": "takeover", "detectors": ["lop"]}}}, UnknownNameError),
+        ({"arms": {"mine": {"way": "takeover", "detectors": []}}}, UnknownNameError),
+        ({"arms": {"mine": {"way": "clean", "replay": 1.5}}}, ValidationError),
+        ({"arms": {"base": {"way": "clean"}}}, ValidationError),
         ({"arms": ["x"]}, ValidationError),
     ],
 )
