@@ -58,6 +58,12 @@ _SOURCE = (
     r"context)"
 )
 
+_ACTED = (
+    r"(?:had|has|made|did|was|left|forgot|went|broke|got|began|took|ran|wrote|chose|should|shipped|opened|edited|called|"
+    r"failed|picked|dropped|tried|ignored|missed|misread|put|used|moved|changed)"
+)
+_BY_TOOL = r"(?! (?:by (?:the |a )?(?:tool|error|message|test|answer|output)|an? (?:error|message|warning)))"
+
 _TALK = [
     # Somebody else who acted in this conversation.
     rf"\b{_OTHER} {_WHO} (?:here |already |just |then |wrongly )?{_DID}\b",
@@ -74,10 +80,21 @@ _TALK = [
     r"\bwhat the (?:student|learner|pupil) \w+",
     r"\bstudent (?:model|agent|policy|run)\b",
     r"\b(?:run|work|edits?|calls?|steps?)\b[^.;:]{0,20}\b(?:was|were|is|are) not (?:mine|my own)\b",
+    # One who speaks of the agent as of a third, or of what came before as of somebody else's.
+    rf"\b(?:the|that|this) (?:\w+ )?(?:agent|bot|ai|assistant)(?:'s (?:\w+ )?{_ERROR}| (?:here |already )?{_ACTED})\b",
+    rf"\b(?:somebody|someone|another)(?: else)?'s {_ERROR}\b",
+    r"\b(?:author|maker|one) (?:of|behind) (?:the|these|those) (?:earlier|previous|first|prior) (?:step|call|turn)s?\b",
+    r"\b(?:weaker|lesser|smaller|other|stronger) (?:system|policy|program)\b",
+    r"\b(?:failing|failed|weak) (?:policy|agent|model)\b",
+    r"\b(?:run|attempt|episode|conversation) (?:was|is|has been) (?:flagged|marked|judged|scored|graded)\b",
+    r"\b(?:of|about|from) the failed run\b|\bcorrect trajectory\b",
+    r"\bwhen i (?:arrived|came in|joined|got here|was called)\b",
+    r"\bi (?:came in|joined|arrived|entered) (?:at|in|after)\b",
+    r"\bmy turn to (?:act|continue|go on|try|play)\b|\bi replace the other\b",
     # The hand-over itself.
-    r"\bi(?:'m| am|'ve| have|'ll| will)?(?: now| just)? (?:taking|taken|take|took) over\b(?! (?:the|an?|its|their|this) "
-    r"(?!task|run|session|conversation|episode|work|job))",
-    r"\btak(?:e|ing|en) (?:it |things )?over (?:now|here|from (?:here|now|the|this|my))\b(?! (?:old|default|config|file|value))",
+    r"\bi(?:'m| am|'ve| have|'ll| will)?(?: now| just)? (?:taking|taken|take|took) over\b"
+    r"(?! (?:the|an?|its|their|this) (?!task|run|session|conversation|episode|work|job))",
+    r"\btak(?:e|ing|en) (?:it |things )?over (?:now|here|from (?:here|now|this|my))\b",
     r"\btake it from here\b|\btak(?:e|ing) the wheel\b",
     r"\bi(?:'m| am|'ve| have)?(?: now)? stepp?(?:ing|ed)? in\b",
     r"\b(?:before|after|since|during|at|until) (?:the|this|my) (?:hand-?over|hand-?off|take-?over|intervention)\b",
@@ -88,33 +105,39 @@ _TALK = [
     r"\bleft off\b(?<!i left off)",
     r"\bon behalf of (?:the|an?|another) (?:\w+ )?(?:agent|assistant|model|student|learner)\b",
     r"\bi(?:'m| am)(?: now)? in (?:charge|control)\b",
-    r"\bi(?:'ve| have) been (?:given|handed|asked|told|brought|called|put|assigned|advised|informed|shown|instructed)\b",
-    rf"\bi (?:was|am|were) (?:\w+ )?{_INFORMED}\b",
+    r"\bi(?:'ve| have) been (?:given|handed|asked|told|brought|called|put|assigned|advised|informed|shown|instructed)\b"
+    rf"{_BY_TOOL}",
+    rf"\bi (?:was|am|were) (?:\w+ )?{_INFORMED}\b{_BY_TOOL}",
     r"\bi(?:'ve| have)? inherit(?:ed)? (?:this|the|an?) (?!method|class|from)",
-    r"\bmy (?:role|job|task) (?:here )?is to (?:rescue|recover|correct|repair|mend|save) (?:this|the|an?) (?:failed|failing|run)",
+    r"\bmy (?:role|job|task) (?:here )?is to (?:rescue|recover|correct|repair|mend|save) (?:this|the|an?) (?:fail|run)",
     r"\bi(?:'m| am) (?:here )?(?:as )?(?:the|a|your) (?:teacher|expert|tutor|mentor|stronger model)\b",
     # Something that only the speaker was told.
-    rf"\b{_SECRET} (?:\w+ )?(?:note|notes|information|info|instructions?|hints?|context|guidance|checks?|verdict|tests?|"
-    r"briefing|solution|reference|remarks?|message|material|tip|feedback)\b",
+    rf"\b{_SECRET} (?:\w+ )?(?:note|notes|information|info|instructions?|hints?|context|guidance|checks?|verdict|"
+    r"tests?|briefing|solution|reference|remarks?|message|material|tip|feedback|knowledge)\b",
+    r"\b(?:inside|insider|advance) (?:knowledge|information|notice)\b|\bin advance\b",
+    r"\bfor (?:me alone|my eyes|me only|only me)\b|\bthat (?:nobody|no one|noone) (?:else )?(?:sees|can see|knows)\b",
+    r"\b(?:pretend|act as if|make it look|as though) (?:to|i|as if|like)\b",
+    r"\bi happen to know\b|\b(?:somebody|someone|they) (?:has |have )?(?:told|informed|tipped) me\b",
+    r"\b(?:gold|golden|oracle|canonical) (?:patch|solution|answer|trajectory|run|path)\b",
     r"\bmy (?:\w+ )?(?:briefing|instructions|hints?|private context)\b",
     r"\b(?:privately|in confidence|in secret|confidentially)\b",
     r"\b(?:disclosed|revealed|pointed out|leaked|explained|confided) to me\b",
     r"\bonly i (?:can|could|may) (?:see|read|know)\b",
     r"\bwithout (?:revealing|mentioning|disclosing|giving away)\b",
-    r"\b(?:not|never) (?:to )?(?:mention|quote|reveal|disclose) (?:the|my|this|any) (?:note|hint|information|reference)",
+    r"\b(?:not|never) (?:to )?(?:mention|quote|reveal|disclose) (?:the|my|this|any) (?:note|hint|info|reference)",
     r"\bthey told me\b|\b(?:i )?got a (?:tip|hint)\b",
     rf"\b(?:the|a|this|my) {_TOLD}(?:'s)?(?: (?:note|notes|remarks?|message|feedback|hint|advice|score))? {_SAYS}\b",
-    rf"\b(?:verifier|evaluator|grader|judge|supervisor|critic|teacher|expert|oracle)(?:'s)? (?:note|notes|remarks?|message|"
-    r"feedback|hints?|advice|verdict)\b",
+    r"\b(?:verifier|evaluator|grader|judge|supervisor|critic|teacher|expert|oracle|reviewer)(?:'s)? "
+    r"(?:note|notes|remarks?|message|feedback|hints?|advice|verdict)\b",
     r"\bfeedback (?:from|of) the (?:verifier|evaluator|grader|judge|teacher|supervisor)\b",
-    rf"\b(?:as|according to|per|from|following|thanks to|based on|stated in|told by) (?:the|my|this|a) (?:\w+ )?"
+    r"\b(?:as|according to|per|from|following|thanks to|based on|stated in|told by) (?:the|my|this|a) (?:\w+ )?"
     r"(?:hint|notes?|tip|critique|briefing|answer key|reference solution|verdict)\b"
     r"(?! (?:in|of|above the|on|column|field|file|at the|from) )",
-    rf"\b{_SOURCE} (?:that )?(?:i (?:was|were|am|received|got|have been|'ve been)|i've been|was (?:provided|given|shown))\b",
-    r"\b(?:reference|expected|official|model) (?:solution|answer)\b",
+    rf"\b{_SOURCE} (?:that )?(?:i (?:was|were|am|received|got|have been)|i've been|was (?:provided|given|shown))\b",
+    r"\b(?:reference|official) (?:solution|answer)\b|\bexpected solution\b|\bthe model answer\b",
     r"\b(?:know|knew|seen|saw|read|looked at|learn(?:ed|t)?) (?:it |this |that )?(?:from |in |at )?the "
     r"(?:reference|answer key|ground truth|solution)\b(?! (?:manual|implementation|docs?|count))",
-    r"\bi (?:can see|have|happen to have|know|was given) the (?:\w+ )?(?:solution|answer)\b",
+    r"\bi (?:can see|have|happen to have|know|was given) the (?:\w+ )?(?:solution|answer)\b(?! (?:of|must|has|is)\b)",
     r"\b(?:answer key|ground truth (?:says|is|tells|shows))\b",
 ]
 _TALKS = re.compile("|".join(f"(?:{pattern})" for pattern in _TALK))
