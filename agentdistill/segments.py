@@ -55,7 +55,7 @@ def rows_of(
     taught = [step.actor == "teacher" for step in trajectory.steps]
     segments = []
     for number, row in enumerate(rows):
-        known = any(here and not math.isnan(value) for here, value in zip(row.mask, row.logprobs, strict=True))
+        known = not all(map(math.isnan, row.logprobs))
         weights = () if step_weights is None else tuple(1.0 if at < 0 else step_weights[at] for at in row.steps)
         segments.append(
             Segment(
