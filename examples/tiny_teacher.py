@@ -221,11 +221,12 @@ def make_joint_teacher(given: argparse.Namespace) -> tuple[LocalPolicy, int, int
     return teacher, len(learnt), refused
 
 
-def main() -> None:
-    """Make it, say how good it is, and save it."""
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """What is asked for: on the command line, if nothing is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--like", type=Path, help="a run's config: the teacher of its tiny students")
+    parser.add_argument("--set", action="append", default=[], help="with --like: environment_options.gap=0.5, for one")
     parser.add_argument("--environments", nargs="+", default=ENVIRONMENTS, help="without --like")
     parser.add_argument("--styles", nargs="+", default=STYLES, help="knowing, exploring or both")
     parser.add_argument("--episodes", type=int, default=600, help="of each environment (and round), to learn from")
@@ -233,12 +234,17 @@ def main() -> None:
     parser.add_argument("--heldout", type=int, default=60, help="of each environment, to be measured on")
     parser.add_argument("--steps", type=int, default=TRAINING.steps, help="of training, over all rounds")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    """Make it, say how good it is, and save it."""
+    given = arguments()
     began = time.monotonic()
     if given.like is None:
         teacher, traces, refused = make_joint_teacher(given)
     else:
-        teacher, traces, refused = make_teacher_like(read_config(given.like, [], RunConfig), given)
+        teacher, traces, refused = make_teacher_like(read_config(given.like, given.set, RunConfig), given)
     parameters = sum(each.numel() for each in teacher.model.parameters())
     facts = {"parameters": parameters, "traces": traces - refused, "steps": given.steps, "seed": given.seed}
     save_checkpoint(teacher.model, teacher.renderer.tokenizer, given.folder, facts)

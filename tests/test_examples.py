@@ -18,6 +18,11 @@ def test_the_readme_shows_the_whole_example_environment() -> None:
     assert (ROOT / "examples" / "tank.py").read_text() in blocks
 
 
+def test_the_readme_shows_the_example_loss() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert (ROOT / "examples" / "own_loss.py").read_text().split("\n\n\n", 1)[1] in blocks
+
+
 def test_the_example_environment_passes_every_check() -> None:
     checks = check_environment(load_environment(f"{ROOT / 'examples' / 'tank.py'}:Tank"))
     assert [each for each in checks if each.status == "failed"] == []
