@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agentdistill.chat import Renderer
+from agentdistill.chat.counting import tokens_read
 from agentdistill.divergence import Detector
-from agentdistill.errors import NothingSupervisedError
 from agentdistill.records import Actor, Divergence, Recovery, Task, Trajectory, derive_seed
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
@@ -138,7 +138,7 @@ class Collector:
                 stage=purpose,
                 policy=policy,
                 purpose=purpose,
-                input_tokens=_input_tokens(trace, self.renderer),
+                input_tokens=tokens_read(trace, self.renderer),
                 output_tokens=tokens,
                 accepted=trace.succeeded,
                 key=f"{purpose}/{self.arm}/{self.round}/{trace.id}",
@@ -192,17 +192,3 @@ def _chunk(budget: int, spent: int, bought: int) -> int:
     if not bought or not spent:
         return FIRST
     return max(1, min(CHUNK, int(CAUTION * (budget - spent) / (spent / bought))))
-
-
-def _input_tokens(trace: Trajectory, renderer: Renderer) -> int:
-    """Tokens the teacher read: the whole conversation again at each of its turns."""
-    try:
-        rows = renderer.rows(trace, trained="teacher")
-    except NothingSupervisedError:
-        return 0
-    return sum(
-        at
-        for row in rows
-        for at, (before, here) in enumerate(zip([False, *row.mask], row.mask, strict=False))
-        if here and not before
-    )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from agentdistill.divergence import detector
+from agentdistill.divergence import DetectorSpec, detector
 from agentdistill.ledger import Budget
 from agentdistill.policies.calling import ConnectionConfig
 from agentdistill.policies.endpoint import EndpointConfig
@@ -62,8 +62,9 @@ class RunConfig(BaseModel):
     arms: tuple[Arm, ...] = ("clean", "clean-explore", "recovery")
     replay: dict[Arm, Annotated[float, Field(ge=0, le=1)]] = REPLAY
     """Share of each step's supervised tokens drawn from the base's clean traces; the rest is what the arm bought."""
-    detectors: tuple[str, ...] = ("first_tool_error", "failing_visible_test", "loop")
-    """The earliest of these is the point of divergence."""
+    detectors: tuple[DetectorSpec, ...] = ("first_tool_error", "failing_visible_test", "loop")
+    """The earliest of these is the point of divergence: names, tables `{name = "student_value", tries = 4}`, or
+    your own as `module:Name` or `file.py:Name`."""
     most_student_episodes: int = Field(default=20_000, gt=0)
     """Per round of the recovery arm, in case the student fails too seldom to spend the budget."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -90,9 +91,9 @@ class RunConfig(BaseModel):
 
     @field_validator("detectors")
     @classmethod
-    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        detector(names)  # a wrong name is told now, not when the base student has been trained
-        return names
+    def _are_known(cls, specs: tuple[DetectorSpec, ...]) -> tuple[DetectorSpec, ...]:
+        detector(specs)  # a wrong name is told now, not when the base student has been trained
+        return specs
 
     def identity(self) -> dict[str, JsonValue]:
         """The settings that decide what comes out of a run; how a teacher is reached, and what it may cost, do not."""

@@ -14,11 +14,11 @@ ENVIRONMENTS = "agentdistill_environments"
 # A room is a module or a sub-package. Modules inside one sub-package may import each other.
 FLOORS = [
     {"errors", "records", "redaction"},
-    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger"},
+    {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger", "importing"},
     {"environment", "policies", "formats", "results", "verification"},
     {"rollout", "divergence", "losses", "loading", "playback"},
-    {"takeover", "teaching", "segments"},
-    {"training", "evaluation", "collection", "transcripts"},
+    {"takeover", "teaching", "segments", "probing", "triage"},
+    {"training", "evaluation", "accuracy", "collection", "transcripts"},
     {"settings"},
     {"stages"},
     {"distillation"},
