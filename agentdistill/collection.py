@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from agentdistill.chat import Renderer
+from agentdistill.chat.counting import tokens_read
 from agentdistill.curriculum import Curriculum, at, draw_tasks
 from agentdistill.divergence import Detector
-from agentdistill.errors import NothingSupervisedError
 from agentdistill.probing import Laboratory, find_all
 from agentdistill.records import (
     Actor,
@@ -106,7 +106,7 @@ class Collector:
         curriculum: which of them, and how much of an episode the student is given.
         seed: decides all luck of this arm and round.
         budget: teacher tokens.
-        history: how each task's runs ended so far, oldest first.
+        history: by a task's content hash, how its runs ended so far, oldest first.
         solved: the student's runs that succeeded.
         most_episodes: of the student, in case it fails too seldom to spend the budget.
     """
@@ -127,6 +127,11 @@ class Collector:
     _items: int = field(default=0, init=False)
     _waiting: list[Trajectory] = field(default_factory=list, init=False)
     _recovered: dict[str, Recovery] | None = field(default=None, init=False)
+
+    @property
+    def success(self) -> dict[str, float]:
+        """The student's success rate on each task it has tried, by the task's content hash."""
+        return {task: sum(ended) / len(ended) for task, ended in self.history.items()}
 
     def chunks(self) -> Iterator[int]:
         """How many items to buy next, until the budget is spent.
@@ -160,7 +165,7 @@ class Collector:
         traces = self.run(student, "rollout", self._specs(self._next_tasks(count), "student", most_steps))
         for trace in traces:
             self.bought.student_tokens += trace.tokens("student")
-            self.history.setdefault(trace.task.id, []).append(trace.succeeded)
+            self.history.setdefault(trace.task.content_hash, []).append(trace.succeeded)
             if trace.succeeded:
                 self.solved.append(trace)
             if trace.errored:
@@ -373,20 +378,6 @@ def _chunk(budget: int, spent: int, bought: int) -> int:
     if not bought or not spent:
         return FIRST
     return max(1, min(CHUNK, int(CAUTION * (budget - spent) / (spent / bought))))
-
-
-def tokens_read(trace: Trajectory, renderer: Renderer) -> int:
-    """Tokens the teacher read: the whole conversation again at each of its turns."""
-    try:
-        rows = renderer.rows(trace, trained="teacher")
-    except NothingSupervisedError:
-        return 0
-    return sum(
-        at
-        for row in rows
-        for at, (before, here) in enumerate(zip([False, *row.mask], row.mask, strict=False))
-        if here and not before
-    )
 
 
 def _marked(trace: Trajectory, scores: Sequence[float]) -> Trajectory:

@@ -65,12 +65,12 @@ def draw_tasks(
     added, so that nothing is certain). A task whose last `rest_after` runs all succeeded is not drawn.
 
     Args:
-        history: by task id, how its runs ended, oldest first.
+        history: by a task's content hash, how its runs ended, oldest first.
         seed: decides the draw.
     """
     weights = []
     for task in tasks:
-        ended = list(history.get(task.id, ()))
+        ended = list(history.get(task.content_hash, ()))
         rests = len(ended) >= rest_after and all(ended[-rest_after:])
         rate = (1 + sum(ended)) / (2 + len(ended))
         weights.append(0.0 if rests else rate * (1 - rate))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from agentdistill.chat import Renderer
-from agentdistill.chat.counting import prompt_tokens, tokens_read
+from agentdistill.chat.counting import Meter
 from agentdistill.divergence import Detector
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import (
@@ -202,6 +202,7 @@ class _Hub:
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.laboratory = laboratory
+        self.meter = Meter(laboratory.renderer)
         self.rollouts: dict[Actor, Rollout] = {
             "student": replace(laboratory.student, keep_snapshots=False, stage=""),
             "teacher": replace(laboratory.teacher, keep_snapshots=False, stage=""),
@@ -326,7 +327,7 @@ class _Hub:
             return Cost(student_tokens=ended.tokens("student"))
         said = [each.completion for each in ended.steps[ended.parent.step if ended.parent else 0 :]]
         told = sum(each.input_tokens for each in said)
-        read = told or tokens_read(ended, self.laboratory.renderer)
+        read = told or self.meter.read(ended)
         return Cost(calls=len(said), input_tokens=read, output_tokens=ended.tokens("teacher"))
 
     def _pressed(self, trajectory: Trajectory, step: int, within: int) -> Trajectory:
@@ -380,7 +381,7 @@ class _Hub:
 
     def _price_turn(self, request: Request, said: Completion) -> Cost:
         """What one answer of the teacher cost; who does not say what it read is charged by the student's tokenizer."""
-        read = said.input_tokens or prompt_tokens(request.messages, request.tools, self.laboratory.renderer)
+        read = said.input_tokens or self.meter.prompt(request.messages, request.tools)
         return Cost(calls=1, input_tokens=read, output_tokens=said.output_tokens)
 
     def _before(self, request: Request, place: tuple[Trajectory, int] | None, number: int) -> Request:

@@ -25,6 +25,17 @@ Style = Literal["knowing", "exploring"]
 CROSS_ENTROPY = LossSpec(name="masked_cross_entropy")
 
 
+class Stale(BaseModel):
+    """What becomes of rows whose context today's student would hardly write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lowest: float = Field(default=-0.5, le=0)
+    """The least mean log-probability ratio (natural, per token) that is still as good as new."""
+    how: Literal["drop", "weight"] = "drop"
+    """Leave them out, or let them count for less."""
+
+
 class _Recipe(BaseModel):
     """What every recipe has."""
 
@@ -42,6 +53,8 @@ class _Recipe(BaseModel):
     """How often to gather and train; by default the run's."""
     curation: CurationConfig = CurationConfig()
     """What of it is kept."""
+    stale: Stale | None = None
+    """What to do, in later rounds, about rows of earlier ones; by default they are all kept."""
     curriculum: Curriculum = Curriculum()
     """Which tasks, how early, how much, and when to stop."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -29,7 +29,7 @@ from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
 from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
 from agentdistill.transcripts import tokenizer_of
-from agentdistill.ways import People, gather, pools_of
+from agentdistill.ways import People, gather, pools_of, refreshed
 
 _SAME: Mapping[str, JsonValue] = MappingProxyType({})
 
@@ -104,6 +104,10 @@ class Run:
     def train(self, arm: str, number: int, student: Path, clean: list[Segment], bought: Bought) -> Path:
         """The student after one round: what the arm bought so far, mixed with the base's clean traces."""
         recipe = self.config.arms[arm]
+        if number:
+            rows, stale = refreshed(recipe, bought.segments, self._load(student))
+            bought = replace(bought, segments=rows)
+            self.store.put_result(f"stale/{arm}/{number}", dict(stale))
         pools = pools_of(recipe, clean, bought)
         settings = self.config.training.model_copy(
             update={"steps": max(1, self.config.training.steps // self.rounds(arm))}
@@ -164,8 +168,9 @@ class Run:
         for name in results:
             counted: Counter[str] = Counter()
             for key, kept in self.store.results().items():
-                if key.rpartition("/")[0] == f"bought/{name}":
-                    counted += Counter(cast("dict[str, int]", kept["refused"]))
+                stage = key.rpartition("/")[0]
+                if stage in (f"bought/{name}", f"stale/{name}"):
+                    counted += Counter(cast("dict[str, int]", kept["refused"] if stage[0] == "b" else kept))
             refused[name] = dict(sorted(counted.items()))
         report = RunReport(
             environment=self.config.environment,

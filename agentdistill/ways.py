@@ -9,6 +9,7 @@ from typing import Any
 
 from agentdistill.chat import Trained
 from agentdistill.collection import Bought, Collector
+from agentdistill.curation import curate, refresh, staleness
 from agentdistill.curriculum import at, delayed
 from agentdistill.divergence import Detector, detector
 from agentdistill.errors import ConfigError
@@ -109,6 +110,13 @@ def pools_of(recipe: Recipe, clean: Sequence[Segment], bought: Bought) -> list[P
     return [pool for pool in pools if pool.share > 0 and pool.rows]
 
 
+def refreshed(recipe: Recipe, rows: Sequence[Segment], student: LocalPolicy) -> tuple[list[Segment], Counter[str]]:
+    """Rows of earlier rounds as far as today's student would still come there, and how many are left out as stale."""
+    if recipe.stale is None:
+        return list(rows), Counter()
+    return refresh(rows, staleness(rows, student), lowest=recipe.stale.lowest, how=recipe.stale.how)
+
+
 def _demonstrate(recipe: CleanRecipe, collector: Collector, people: People) -> None:
     """The teacher works from the tasks' start, erring on purpose if it is to."""
     teacher = people.teacher(recipe.style, recipe.world)
@@ -146,8 +154,7 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
     if recipe.explain:
         spoken = people.policy.renderer.template.form.thought is None
         recoveries = [with_critique(recovery, spoken=spoken) for recovery in recoveries]
-    climbs = [recovery.trajectory for recovery in recoveries]
-    _keep(recipe, collector, people, climbs, trained=recipe.train, prefix=recipe.train == "all", recoveries=recoveries)
+    _keep(recipe, collector, people, recoveries, trained=recipe.train, prefix=recipe.train == "all")
     if recipe.pairs:
         _keep_pairs(collector, people, [(each, failures[each.divergence.trajectory_id]) for each in recoveries])
     if recipe.own:
@@ -165,7 +172,7 @@ def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> Non
         if not traces:
             break
         labels += collector.labels(teacher, traces)
-    _keep(recipe, collector, people, labels, kind="label")
+    _keep(recipe, collector, people, labels, kind="label", verified=False)
 
 
 def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
@@ -200,7 +207,7 @@ def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
             scored = [(people.learned.name, t.id, cost, None) for t, cost in zip(traces, costs, strict=True)]
             collector.charge("score", scored)
         kept += traces
-    _keep(recipe, collector, people, kept, trained="all" if beta else "student")
+    _keep(recipe, collector, people, kept, trained="all" if beta else "student", verified=False)
     if "teacher_logprobs" in needs:
         collector.bought.segments, _ = score_tokens(collector.bought.segments, people.learned)
 
@@ -209,14 +216,17 @@ def _keep(
     recipe: Recipe,
     collector: Collector,
     people: People,
-    traces: Sequence[Trajectory],
+    found: Sequence[Recovery] | Sequence[Trajectory],
     *,
     kind: Kind | None = None,
     trained: Trained = "teacher",
     prefix: bool = False,
-    recoveries: Sequence[Recovery] = (),
+    verified: bool = True,
 ) -> None:
-    """Curate traces and cut them into rows; what is not taken is counted with its reason."""
+    """Curate recoveries or traces and cut them into rows; what is not taken is counted with its reason."""
+    config = recipe.curation if verified else recipe.curation.model_copy(update={"verified": False})
+    curated = curate(found, config, success=collector.success)
+    traces = [each.trajectory if isinstance(each, Recovery) else each for each in curated.kept]
     rows, refused = segments_of(
         traces,
         people.policy.renderer,
@@ -224,10 +234,10 @@ def _keep(
         kind=kind,
         trained=trained,
         prefix=prefix,
-        unverified=not recipe.curation.verified,
+        unverified=not config.verified,
     )
     collector.bought.segments += rows
-    collector.bought.refused += refused
+    collector.bought.refused += curated.refused + refused
 
 
 def _keep_pairs(

@@ -60,21 +60,25 @@ def test_a_delay_of_nothing_is_the_divergence_itself_and_a_whole_one_the_end():
     assert delayed(run(10), found(3), 1.0).step == 9
 
 
+def told(ended: dict[str, list[bool]]) -> dict[str, list[bool]]:
+    return {task.content_hash: ended[task.id] for task in TASKS}
+
+
 def test_a_task_that_is_always_solved_rests():
-    history = {"a": [True, True, True], "b": [False], "c": [True, False], "d": [False, True, True]}
+    history = told({"a": [True, True, True], "b": [False], "c": [True, False], "d": [False, True, True]})
     drawn = Counter(task.id for task in draw_tasks(TASKS, history, 300, 0, rest_after=3))
     assert drawn["a"] == 0
     assert min(drawn["b"], drawn["c"], drawn["d"]) > 0
 
 
 def test_tasks_solved_half_the_time_are_drawn_most():
-    history = {"a": [True, False] * 10, "b": [False] * 20, "c": [True] * 19 + [False], "d": [False] * 20}
+    history = told({"a": [True, False] * 10, "b": [False] * 20, "c": [True] * 19 + [False], "d": [False] * 20})
     drawn = Counter(task.id for task in draw_tasks(TASKS, history, 1000, 0, rest_after=3))
     assert drawn["a"] > 2 * max(drawn["b"], drawn["c"], drawn["d"])
 
 
 def test_where_everything_rests_all_are_drawn_again():
-    history = {task.id: [True] * 3 for task in TASKS}
+    history = {task.content_hash: [True] * 3 for task in TASKS}
     assert {task.id for task in draw_tasks(TASKS, history, 100, 0, rest_after=3)} == set("abcd")
 
 

@@ -25,8 +25,8 @@ from agentdistill.divergence.observed import (
     RepeatedOrInvalid,
 )
 from agentdistill.divergence.tried import CostToGo, LastRecoverable, StudentValue
-from agentdistill.errors import ConfigError, UnknownNameError, nearest
-from agentdistill.importing import import_named
+from agentdistill.errors import ConfigError, UnknownNameError, UsageError, nearest
+from agentdistill.plugins import load_object
 
 DetectorSpec = str | dict[str, JsonValue]
 """A name, or a table with a `name` and that detector's settings; `of` holds the parts of one made of several."""
@@ -101,7 +101,9 @@ def _make(spec: DetectorSpec, seed: int) -> Detector:
 
 def _own(name: str, settings: dict[str, Any]) -> Detector:
     """A user's detector: a class made with the settings, or a function that needs none."""
-    found = import_named(name, callable, "a detector")
+    found = load_object(name, callable)
+    if not callable(found):
+        raise UsageError(f"{name!r} is not a detector")
     if isinstance(found, type):
         try:
             found = found(**settings)

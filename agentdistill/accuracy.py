@@ -1,0 +1,106 @@
+"""How often do detectors find the point of divergence, and at what cost: measured against the environment's truth."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from agentdistill.environment import ToolEnvironment
+from agentdistill.records import Cost, Divergence, Record, Trajectory
+from agentdistill.results import Rate, rate_of
+
+Failed = Sequence[tuple[Trajectory, Divergence | None]]
+
+
+class DetectorAccuracy(Record):
+    """How one detector did. Rates are shares of the failed runs in which the truth sees a divergence.
+
+    `broken` counts runs in which a probe's machinery broke: they are in no rate. Costs are per failed run, with or
+    without a divergence.
+    """
+
+    oracle: bool
+    exact: Rate
+    within_one: Rate
+    found: Rate
+    teacher_calls: float
+    teacher_input_tokens: float
+    teacher_tokens: float
+    student_tokens: float
+    broken: int
+    reasons: dict[str, int]
+
+
+class AccuracyReport(Record):
+    """Detectors side by side on the same failed runs, of which `with_divergence` have one by the truth.
+
+    `truth_reasons` counts why: `farther` (more steps are needed), `lost` (nothing can be won any more).
+    """
+
+    environment: str
+    student: str
+    failed: int
+    with_divergence: int
+    truth_reasons: dict[str, int]
+    mean_steps: float
+    detectors: dict[str, DetectorAccuracy]
+
+
+def true_divergence(trajectory: Trajectory, environment: ToolEnvironment) -> Divergence | None:
+    """The first step after which the optimal cost to go has risen and never again falls below what it was.
+
+    `None` where there is none, where the environment does not know, or without snapshots. The cost is that of
+    `ToolEnvironment.truth`: steps, whatever is left of the budget, and infinitely many where nothing can be won.
+    """
+    costs = costs_to_go(trajectory, environment)
+    if costs is None:
+        return None
+    for step in range(1, len(costs)):
+        before, here = costs[step - 1], costs[step]
+        if here > before and all(later >= before for later in costs[step:]):
+            return Divergence(
+                trajectory_id=trajectory.id,
+                step=step,
+                reason="lost" if math.isinf(here) else "farther",
+                detector="truth",
+                evidence=f"{before:g} steps to go, then {here:g}",
+            )
+    return None
+
+
+def costs_to_go(trajectory: Trajectory, environment: ToolEnvironment) -> list[float] | None:
+    """The optimal cost to go after 0, 1, ... steps; `None` where the environment does not know, or kept no worlds."""
+    costs: list[float] = []
+    for step in range(len(trajectory.steps) + 1):
+        world = trajectory.world(step)
+        if world is None:
+            return None
+        environment.restore(world, task=trajectory.task)
+        truth = environment.truth()
+        if truth is None:
+            return None
+        costs.append(math.inf if truth.cost is None else truth.cost)
+    return costs
+
+
+def score_detector(
+    truths: Sequence[Divergence | None], found: Sequence[tuple[Divergence | None, Cost, str]], oracle: bool
+) -> DetectorAccuracy:
+    """How a detector did, given for each failed run the truth and what was found, at what cost, with which problem."""
+    judged = [(true, named) for true, (named, _, problem) in zip(truths, found, strict=True) if true and not problem]
+    off = [abs(named.step - true.step) if named else None for true, named in judged]
+    spent = sum((cost for _, cost, _ in found), Cost())
+    runs = max(1, len(found))
+    return DetectorAccuracy(
+        oracle=oracle,
+        exact=rate_of(sum(each == 0 for each in off), len(off)),
+        within_one=rate_of(sum(each is not None and each <= 1 for each in off), len(off)),
+        found=rate_of(sum(each is not None for each in off), len(off)),
+        teacher_calls=spent.calls / runs,
+        teacher_input_tokens=spent.input_tokens / runs,
+        teacher_tokens=spent.output_tokens / runs,
+        student_tokens=spent.student_tokens / runs,
+        broken=sum(bool(problem) for _, _, problem in found),
+        reasons=dict(Counter(named.reason for named, _, _ in found if named).most_common(8)),
+    )
