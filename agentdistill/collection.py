@@ -16,7 +16,7 @@ from agentdistill.chat import Renderer
 from agentdistill.chat.counting import tokens_read
 from agentdistill.curriculum import Curriculum, at, draw_tasks
 from agentdistill.divergence import Detector
-from agentdistill.probing import Laboratory, find_all
+from agentdistill.probing import Finding, Laboratory, find_all, probe_all
 from agentdistill.records import (
     Actor,
     Cost,
@@ -191,17 +191,12 @@ class Collector:
             missing = want - len(found)
             now, self._waiting = self._waiting[:missing], self._waiting[missing:]
             findings = self._find(detector, laboratory, now)
-            name = laboratory.teacher.policy.name
-            self.charge(
-                "divergence",
-                [(name, t.id, cost, f is not None) for t, (f, cost) in zip(now, findings, strict=True) if cost.calls],
-            )
-            for trace, (divergence, cost) in zip(now, findings, strict=True):
-                self.bought.student_tokens += cost.student_tokens
-                if divergence is None:
-                    self.bought.refused["no divergence found"] += 1
+            self.charge_findings(laboratory.teacher.policy.name, now, findings)
+            for trace, finding in zip(now, findings, strict=True):
+                if finding.divergence is None:
+                    self.bought.refused["infrastructure error" if finding.problem else "no divergence found"] += 1
                 else:
-                    found.append((trace, divergence))
+                    found.append((trace, finding.divergence))
         return found
 
     def recoveries(self, takeover: Takeover, states: Sequence[tuple[Trajectory, Divergence]]) -> list[Recovery]:
@@ -251,8 +246,9 @@ class Collector:
         kept = cast("dict[str, Any]", self.store.result(place) or {})
         missing = [trace for trace in traces if trace.id not in kept]
         if missing:
-            for trace, judged in zip(missing, find_all(cast(Any, step_scores), missing, laboratory), strict=True):
-                kept[trace.id] = [judged.divergence, judged.cost.model_dump(mode="json")]
+            judged = probe_all(step_scores, missing, laboratory)
+            for trace, (scores, cost, _) in zip(missing, judged, strict=True):
+                kept[trace.id] = [scores, cost.model_dump(mode="json")]
             self.store.put_result(place, kept)
         name = laboratory.teacher.policy.name
         costs = {trace.id: Cost.model_validate(kept[trace.id][1]) for trace in traces}
@@ -294,6 +290,12 @@ class Collector:
         read = sum(tokens_read(trace, self.renderer) for trace in (recovery.trajectory, *recovery.others))
         return Cost(input_tokens=read, output_tokens=recovery.teacher_tokens)
 
+    def charge_findings(self, teacher: str, traces: Sequence[Trajectory], findings: Sequence[Finding]) -> None:
+        """Enter what it cost to look for divergences."""
+        both = list(zip(traces, findings, strict=True))
+        self.bought.student_tokens += sum(finding.cost.student_tokens for finding in findings)
+        self.charge("divergence", [(teacher, t.id, f.cost, f.divergence is not None) for t, f in both if f.cost.calls])
+
     def _next_tasks(self, count: int) -> Sequence[Task]:
         first = self.bought.episodes
         self.bought.episodes += count
@@ -315,22 +317,26 @@ class Collector:
             for index, (task, seed) in enumerate(zip(tasks, seeds, strict=True))
         ]
 
-    def _find(
-        self, detector: Detector, laboratory: Laboratory, traces: Sequence[Trajectory]
-    ) -> list[tuple[Divergence | None, Cost]]:
-        """What the detector finds in each: from the store where it has it, so that nothing is asked twice."""
+    def _find(self, detector: Detector, laboratory: Laboratory, traces: Sequence[Trajectory]) -> list[Finding]:
+        """What the detector finds in each: from the store where it has it, so that nothing is asked twice.
+
+        What broke is not kept: a resumed run may meet better machinery.
+        """
         place = f"found/{self.arm}/{self.round}"
         kept = cast("dict[str, Any]", self.store.result(place) or {})
         missing = [trace for trace in traces if trace.id not in kept]
-        if missing:
-            for trace, finding in zip(missing, find_all(detector, missing, laboratory), strict=True):
-                found = finding.divergence and finding.divergence.model_dump(mode="json")
-                kept[trace.id] = [found, finding.cost.model_dump(mode="json"), finding.problem]
+        new = dict(zip((trace.id for trace in missing), find_all(detector, missing, laboratory), strict=True))
+        for name, (divergence, cost, problem) in new.items():
+            if not problem:
+                found = divergence and divergence.model_dump(mode="json")
+                kept[name] = [found, cost.model_dump(mode="json")]
+        if new:
             self.store.put_result(place, kept)
-        return [
-            (found and Divergence.model_validate(found), Cost.model_validate(cost))
-            for found, cost, _ in (kept[trace.id] for trace in traces)
-        ]
+        return [new[trace.id] if trace.id in new else _finding(*kept[trace.id]) for trace in traces]
+
+
+def _finding(found: Any, cost: Any) -> Finding:
+    return Finding(found and Divergence.model_validate(found), Cost.model_validate(cost))
 
 
 def run_stored(

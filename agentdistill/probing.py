@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from agentdistill.chat import Renderer
 from agentdistill.chat.counting import Meter
-from agentdistill.divergence import Detector
+from agentdistill.divergence import Detector, Probes
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import (
     AgentDistillError,
@@ -30,6 +30,7 @@ from agentdistill.policies import Request, Scorer, ScoreRequest
 from agentdistill.records import Actor, Completion, Cost, Divergence, Message, ToolSpec, Trajectory, derive_seed
 from agentdistill.rollout import EpisodeSpec, Rollout
 
+Found = TypeVar("Found")
 AT_ONCE = 256
 WORLDS = 32
 """Worlds that are alive at once for a teacher that reads them."""
@@ -69,22 +70,37 @@ class Laboratory:
 def find_all(
     detector: Detector, trajectories: Sequence[Trajectory], laboratory: Laboratory, at_once: int = AT_ONCE
 ) -> list[Finding]:
-    """Run a detector on many trajectories, in their order; see the module's docstring.
+    """Run a detector on many trajectories, in their order; see `probe_all`.
 
     A probe whose machinery broke makes the finding `None` with a `problem`.
+    """
+    return [Finding(*each) for each in probe_all(detector, trajectories, laboratory, at_once)]
+
+
+def probe_all(
+    function: Callable[[Trajectory, Probes], Found | None],
+    trajectories: Sequence[Trajectory],
+    laboratory: Laboratory,
+    at_once: int = AT_ONCE,
+) -> list[tuple[Found | None, Cost, str]]:
+    """Call a function of a trajectory and probes for each of many; see the module's docstring.
 
     Args:
-        detector: is called once for each trajectory, in threads.
-        trajectories: failed ones.
+        function: a detector, for one; it is called in threads, once for each trajectory.
+        trajectories: what it is called for.
         laboratory: who is probed.
-        at_once: most detectors that run at the same time.
+        at_once: most calls that run at the same time.
+
+    Returns:
+        For each trajectory, in order: what the function returned, what its probes cost, and the problem, if a probe's
+        machinery broke; then there is no result.
 
     Raises:
-        UsageError: a detector raised it, or broke; the others are stopped.
+        UsageError: the function raised it, or broke; the others are stopped.
     """
     hub = _Hub(laboratory)
     try:
-        return hub.run(detector, trajectories, at_once)
+        return hub.run(function, trajectories, at_once)
     finally:
         hub.close()
 
@@ -226,18 +242,20 @@ class _Hub:
 
     # ---- threads -------------------------------------------------------------------------------------------------
 
-    def run(self, detector: Detector, trajectories: Sequence[Trajectory], at_once: int) -> list[Finding]:
-        """All findings, in the order of the trajectories."""
-        findings: dict[int, Finding] = {}
+    def run(
+        self, function: Callable[[Trajectory, Probes], Found | None], trajectories: Sequence[Trajectory], at_once: int
+    ) -> list[tuple[Found | None, Cost, str]]:
+        """All results, in the order of the trajectories."""
+        findings: dict[int, tuple[Found | None, Cost, str]] = {}
         threads: dict[int, threading.Thread] = {}
         coming = list(enumerate(trajectories))[::-1]
 
         def work(index: int, trajectory: Trajectory) -> None:
             probes = _Probes(trajectory, self)
             try:
-                findings[index] = Finding(detector(trajectory, probes), probes.cost)
+                findings[index] = function(trajectory, probes), probes.cost, ""
             except (InfrastructureError, TemplateError) as error:
-                findings[index] = Finding(None, probes.cost, f"{type(error).__name__}: {error}")
+                findings[index] = None, probes.cost, f"{type(error).__name__}: {error}"
             except _Stopped:
                 pass
             except BaseException as error:  # noqa: BLE001 - raised again where `run` was called
@@ -277,7 +295,9 @@ class _Hub:
         if self._stop is not None:
             if isinstance(self._stop, AgentDistillError) or not isinstance(self._stop, Exception):
                 raise self._stop
-            raise UsageError(f"detector {type(detector).__name__} broke: {self._stop!r}") from self._stop
+            raise UsageError(
+                f"{getattr(function, '__name__', type(function).__name__)} broke: {self._stop!r}"
+            ) from self._stop
         return [findings[index] for index in range(len(trajectories))]
 
     def ask(self, ask: _Ask) -> Any:

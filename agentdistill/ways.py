@@ -9,7 +9,7 @@ from typing import Any
 
 from agentdistill.chat import Trained
 from agentdistill.collection import Bought, Collector
-from agentdistill.curation import curate, refresh, staleness
+from agentdistill.curation import Trace, curate, refresh, staleness
 from agentdistill.curriculum import at, delayed
 from agentdistill.divergence import Detector, detector
 from agentdistill.errors import ConfigError
@@ -216,7 +216,7 @@ def _keep(
     recipe: Recipe,
     collector: Collector,
     people: People,
-    found: Sequence[Recovery] | Sequence[Trajectory],
+    found: Sequence[Trace],
     *,
     kind: Kind | None = None,
     trained: Trained = "teacher",
@@ -271,10 +271,7 @@ def _found_again(
 ) -> list[Divergence | None]:
     """Where runs that were handed back went wrong again; what it takes to find out is charged."""
     findings = find_all(find, traces, laboratory)
-    name = laboratory.teacher.policy.name
-    items = [(name, t.id, f.cost, f.divergence is not None) for t, f in zip(traces, findings, strict=True)]
-    collector.charge("divergence", [item for item in items if item[2].calls])
-    collector.bought.student_tokens += sum(finding.cost.student_tokens for finding in findings)
+    collector.charge_findings(laboratory.teacher.policy.name, traces, findings)
     return [finding.divergence for finding in findings]
 
 
