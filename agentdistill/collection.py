@@ -7,6 +7,7 @@ is there.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from agentdistill.records import (
     Cost,
     Divergence,
     PreferencePair,
+    Record,
     Recovery,
     Segment,
     Task,
@@ -71,9 +73,9 @@ class Bought:
     def dump(self) -> dict[str, Any]:
         """All of it as plain JSON."""
         return {
-            "segments": [row.model_dump(mode="json", exclude_defaults=True) for row in self.segments],
-            "own": [row.model_dump(mode="json", exclude_defaults=True) for row in self.own],
-            "pairs": [pair.model_dump(mode="json", exclude_defaults=True) for pair in self.pairs],
+            "segments": [_plain(row) for row in self.segments],
+            "own": [_plain(row) for row in self.own],
+            "pairs": [_plain(pair) for pair in self.pairs],
             "supervised_tokens": sum(row.supervised for row in self.segments),
             "teacher_tokens": self.teacher_tokens,
             "student_tokens": self.student_tokens,
@@ -384,6 +386,11 @@ def _chunk(budget: int, spent: int, bought: int) -> int:
     if not bought or not spent:
         return FIRST
     return max(1, min(CHUNK, int(CAUTION * (budget - spent) / (spent / bought))))
+
+
+def _plain(record: Record) -> Any:
+    """A record as plain JSON, in which what is not a number (a log-probability nobody knows) is a string."""
+    return json.loads(record.model_dump_json(exclude_defaults=True))
 
 
 def _marked(trace: Trajectory, scores: Sequence[float]) -> Trajectory:
