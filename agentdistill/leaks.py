@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 
 from agentdistill.notes import canaries
-from agentdistill.records import Message, Trajectory
+from agentdistill.records import Trajectory
 
 SPOKEN_WORDS = 4
 """Words in a row that what is said may not have in common with the note."""
@@ -165,16 +165,19 @@ def leak_in(trajectory: Trajectory, note: str = "", strict: bool = False) -> str
     first = trajectory.parent.step if trajectory.parent else 0
     told = _words(note)
     for index in range(first, len(trajectory.steps)):
-        before = _plain(" ".join(_texts(trajectory.messages(index), trajectory)))
         message = trajectory.steps[index].completion.message
         spoken = f"{message.content}\n{message.reasoning}"
         arguments = "\n".join(_strings([dict(call.arguments) for call in message.tool_calls]))
         if any(mark in text for mark in canaries(note) for text in (spoken, arguments)):
             return "leak: canary of the private note"
-        if told and _repeats(spoken, arguments, told, before):
-            return "leak: words of the private note"
-        if talk_in(spoken, before, strict) or talk_in(arguments, before):
-            return "leak: talk of a hand-over"
+        for before in ("", None):  # what stood there before is only looked up where something is found without it
+            known = _before(trajectory, index) if before is None else before
+            quoted = bool(told) and _repeats(spoken, arguments, told, known)
+            talked = talk_in(spoken, known, strict) or talk_in(arguments, known)
+            if not (quoted or talked):
+                break
+        else:
+            return "leak: words of the private note" if quoted else "leak: talk of a hand-over"
     return ""
 
 
@@ -206,9 +209,14 @@ def _repeats(spoken: str, arguments: str, told: list[str], before: str) -> bool:
     return bool(names & set(_words(spoken)) - set(known))
 
 
-def _texts(messages: tuple[Message, ...], trajectory: Trajectory) -> Iterator[str]:
-    """All that could be read in a conversation: messages, calls, and what the tools are said to do."""
-    for message in messages:
+def _before(trajectory: Trajectory, steps: int) -> str:
+    """All that could be read after so many steps."""
+    return " ".join(_texts(trajectory, steps))
+
+
+def _texts(trajectory: Trajectory, steps: int) -> Iterator[str]:
+    """Messages, calls, and what the tools are said to do."""
+    for message in trajectory.messages(steps):
         yield message.content
         yield message.reasoning
         yield from _strings([dict(call.arguments) for call in message.tool_calls])
