@@ -84,6 +84,17 @@ def once(lines: Sequence[str]) -> Callable[[Request], str]:
     return say
 
 
+def saying(recovery: Recovery, line: str, number: int) -> Recovery:
+    """The same climb, in which the teacher says one line more."""
+    trace = recovery.trajectory
+    step = trace.steps[4]
+    message = step.completion.message.model_copy(update={"content": line})
+    said = step.model_copy(update={"completion": step.completion.model_copy(update={"message": message})})
+    steps = (*trace.steps[:4], said, *trace.steps[5:])
+    told = trace.model_copy(update={"id": f"{trace.id}-{number}", "steps": steps})
+    return recovery.model_copy(update={"trajectory": told})
+
+
 # ---- the leak filter -------------------------------------------------------------------------------------------------
 
 
@@ -99,7 +110,8 @@ def test_what_a_talkative_teacher_says_of_the_hand_over_reaches_no_segment():
 def test_honest_words_are_refused_in_at_most_two_of_a_hundred_traces():
     lines = [line for name in ("honest", "honest_heldout", "honest_after", "honest_last") for line in phrases(name)]
     assert len(lines) >= 300
-    recoveries = taken_over(once(lines), len(lines), note=("reference",))
+    (real,) = taken_over(lambda request: "", 1, note=("reference",))
+    recoveries = [saying(real, line, number) for number, line in enumerate(lines)]
     curated = curate(recoveries, CurationConfig())
     assert len(curated.reasons) <= 0.02 * len(lines), curated.refused
 
