@@ -26,8 +26,9 @@ class CurationConfig(BaseModel):
 
     verified: bool = True
     """Keep only what the hidden check has passed."""
-    leaks: bool = True
-    """Refuse what says something of the private note, or talks of a hand-over."""
+    leaks: Literal["refuse", "strict", "keep"] = "refuse"
+    """Whether to refuse what says something of the private note, or talks of a hand-over; `strict` also refuses words
+    for others and for sources that the conversation has not used before."""
     most_repeats: int | None = Field(None, gt=0)
     """Times the same call may be made in the same world by the one who is learnt from."""
     most_echoes: int | None = Field(None, gt=0)
@@ -120,7 +121,7 @@ def _unfit(trajectory: Trajectory, note: str, config: CurationConfig) -> str:
         return "infrastructure error"
     if config.verified and not trajectory.succeeded:
         return "paused" if trajectory.paused else "not verified"
-    if config.leaks and (leak := leak_in(trajectory, note)):
+    if config.leaks != "keep" and (leak := leak_in(trajectory, note, config.leaks == "strict")):
         return leak
     if config.most_steps is not None and len(trajectory.steps) - start > config.most_steps:
         return "too long"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 
 from agentdistill.notes import canaries
-from agentdistill.records import Message, Trajectory
+from agentdistill.records import Trajectory
 
 SPOKEN_WORDS = 4
 """Words in a row that what is said may not have in common with the note."""
@@ -140,10 +140,19 @@ _TALK = [
     r"\bi (?:can see|have|happen to have|know|was given) the (?:\w+ )?(?:solution|answer)\b(?! (?:of|must|has|is)\b)",
     r"\b(?:answer key|ground truth (?:says|is|tells|shows))\b",
 ]
+# Words for whom and what the conversation itself does not have: with `strict`, each is talk unless it was there before.
+_STRANGERS = re.compile(
+    r"(?<![\w./-])(?:agents?|assistants?|bots?|learners?|students?|pupils?|teachers?|tutors?|mentors?|experts?|graders?|"
+    r"verifiers?|evaluators?|evaluation|reviewers?|critics?|critiques?|judges?|oracles?|supervisors?|predecessors?|"
+    r"somebody|someone|whoever|hints?|tips?|briefings?|hindsight|told|informed|advised|described to me|"
+    r"received|i was (?:sent|put|given|shown)|i must not (?:say|tell)|before me|hand-?offs?|hand-?overs?|take-?overs?|"
+    r"rollouts?|trajector(?:y|ies)|hidden|private|privately|secret|confidential|privileged|gold|references?|guidance|"
+    r"information)(?![\w/(-]|\.\w)"
+)
 _TALKS = re.compile("|".join(f"(?:{pattern})" for pattern in _TALK))
 
 
-def leak_in(trajectory: Trajectory, note: str = "") -> str:
+def leak_in(trajectory: Trajectory, note: str = "", strict: bool = False) -> str:
     """Why a trace may not be learnt from, as far as leaks go; empty if nothing is found.
 
     Looked at is what was said in it, not its copied prefix; answers of the world are what they are.
@@ -151,31 +160,47 @@ def leak_in(trajectory: Trajectory, note: str = "") -> str:
     Args:
         trajectory: a takeover, a label or a clean trace.
         note: what only the teacher was told.
+        strict: as for `talk_in`.
     """
     first = trajectory.parent.step if trajectory.parent else 0
     told = _words(note)
     for index in range(first, len(trajectory.steps)):
-        before = _plain(" ".join(_texts(trajectory.messages(index), trajectory)))
         message = trajectory.steps[index].completion.message
         spoken = f"{message.content}\n{message.reasoning}"
         arguments = "\n".join(_strings([dict(call.arguments) for call in message.tool_calls]))
-        if any(mark in text for mark in canaries(note) for text in (spoken, arguments)):
+        if any(mark in spoken or mark in arguments for mark in canaries(note)):
             return "leak: canary of the private note"
-        if told and _repeats(spoken, arguments, told, before):
-            return "leak: words of the private note"
-        if talk_in(f"{spoken}\n{arguments}", before):
-            return "leak: talk of a hand-over"
+        # What could be read before is only looked at where something is found without it.
+        if _leak(spoken, arguments, told, "", strict):
+            before = " ".join(_texts(trajectory, index))
+            if leak := _leak(spoken, arguments, told, before, strict):
+                return leak
     return ""
 
 
-def talk_in(text: str, before: str = "") -> str:
+def _leak(spoken: str, arguments: str, told: list[str], before: str, strict: bool) -> str:
+    """What is wrong with one turn, given all that could be read before it."""
+    if told and _repeats(spoken, arguments, told, before):
+        return "leak: words of the private note"
+    if talk_in(spoken, before, strict) or talk_in(arguments, before):
+        return "leak: talk of a hand-over"
+    return ""
+
+
+def talk_in(text: str, before: str = "", strict: bool = False) -> str:
     """The first words of `text` that speak of a hand-over or of a private source; empty if there are none.
 
-    What stands in `before` already, in lower case, is nobody's secret.
+    Args:
+        text: what is said.
+        before: the conversation so far; what stands there already is nobody's secret.
+        strict: take each word for another agent, a judge or a source for talk, unless it stood there before or is part
+            of a name. It finds much more, and refuses honest words on which the conversation is silent.
     """
-    for match in _TALKS.finditer(_plain(text)):
-        if match[0] not in before:
-            return match[0]
+    known = _plain(before)
+    for pattern in (_TALKS, _STRANGERS) if strict else (_TALKS,):
+        for match in pattern.finditer(_plain(text)):
+            if match[0] not in known:
+                return match[0]
     return ""
 
 
@@ -190,9 +215,9 @@ def _repeats(spoken: str, arguments: str, told: list[str], before: str) -> bool:
     return bool(names & set(_words(spoken)) - set(known))
 
 
-def _texts(messages: tuple[Message, ...], trajectory: Trajectory) -> Iterator[str]:
-    """All that could be read in a conversation: messages, calls, and what the tools are said to do."""
-    for message in messages:
+def _texts(trajectory: Trajectory, steps: int) -> Iterator[str]:
+    """All that could be read after so many steps: messages, calls, and what the tools are said to do."""
+    for message in trajectory.messages(steps):
         yield message.content
         yield message.reasoning
         yield from _strings([dict(call.arguments) for call in message.tool_calls])

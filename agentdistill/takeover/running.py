@@ -1,4 +1,4 @@
-"""Restore the world and the conversation exactly where the student diverged, and let a teacher take over.
+"""The takeover itself: batches of episodes, each forked from where a student, or a teacher before, has stopped.
 
 All failures move together: the teacher's turns of all of them are one batch, then the student's after the hand-back,
 then the next attempt for those that failed. What each failure costs, attempts in vain included, is in its `Recovery`.
@@ -7,60 +7,20 @@ then the next attempt for those that failed. What each failure costs, attempts i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from dataclasses import replace
+from typing import TypeVar
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, InfrastructureError
 from agentdistill.notes import canary, private_note
-from agentdistill.records import Completion, Divergence, Fork, Place, Recovery, Trajectory, derive_seed
+from agentdistill.records import Completion, Divergence, Recovery, Trajectory, derive_seed
 from agentdistill.rollout import EpisodeSpec, Regained, Rollout
+from agentdistill.takeover.chains import Case, Chain, since
+from agentdistill.takeover.config import TakeoverConfig
 
 Find = Callable[[Sequence[Trajectory]], Sequence[Divergence | None]]
 Critic = Callable[[Sequence[tuple[Trajectory, Divergence]]], Sequence[Completion]]
 Seen = TypeVar("Seen")
-
-
-class TakeoverConfig(BaseModel):
-    """How a teacher takes over. The default: once, right after the mistake, to the end of the episode."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    place: Place = "after"
-    """`after`: the mess of the mistake stays, and is to be climbed out of. `before`: the mistake is replaced."""
-    steps: int | None = Field(None, gt=0)
-    """Turns the teacher takes before it stops; none: to the end."""
-    until: Literal["end", "progress"] = "end"
-    """`progress`: the teacher stops as soon as what the mistake cost is regained: the environment's progress is above
-    what it was before the mistake, or, where it has none, the tool that failed there has gone through."""
-    hand_back: bool = False
-    """Whether the student goes on where the teacher stops. If not, the trace is paused there, and unverified."""
-    most: int = Field(1, gt=0)
-    """Times the teacher steps in in one episode: where the student fails after a hand-back, the divergence is looked
-    for again among its new steps."""
-    attempts: int = Field(1, gt=0)
-    """Tries at once from one snapshot, each with luck of its own; the first verified one is kept, all are charged."""
-    back_off: int = Field(0, ge=0)
-    """How often to try again from an earlier state when all attempts failed: 1, 2, 4, ... steps further back."""
-    note: tuple[Literal["verdict", "reference", "critique"], ...] = ()
-    """What the teacher is told in private: the hidden check's words, a way to solve the task, what a critic said."""
-    flip: bool = False
-    """Whether to find out if the student, going on after the teacher's first turn, succeeds (2602.03412)."""
-    episode_tokens: int | None = Field(None, gt=0)
-    """Most teacher output tokens for one failure, attempts that fail included; the turn that reaches it is the last."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> TakeoverConfig:
-        stops = self.steps is not None or self.until == "progress" or self.episode_tokens is not None
-        if self.hand_back and not stops:
-            raise ValueError("hand_back needs something that stops the teacher: steps, until = 'progress' or a budget")
-        if self.most > 1 and not self.hand_back:
-            raise ValueError("most > 1 needs hand_back: without it, the teacher steps in once")
-        if len(set(self.note)) != len(self.note):
-            raise ValueError("note names something twice")
-        return self
 
 
 class Takeover:
@@ -116,7 +76,7 @@ class Takeover:
             number = min(case.plan[0][0] for case in waiting)
             now = [case for case in waiting if case.plan[0][0] == number]
             waiting = [case for case in waiting if case.plan[0][0] != number]
-            settled: list[_Case] = []
+            settled: list[Case] = []
             for case in self._try(now, number):
                 if not case.settle(self.config.episode_tokens):
                     waiting.append(case)
@@ -129,14 +89,14 @@ class Takeover:
 
     # ---- what is known before -------------------------------------------------------------------------------------
 
-    def _case(self, trajectory: Trajectory, divergence: Divergence) -> _Case:
+    def _case(self, trajectory: Trajectory, divergence: Divergence) -> Case:
         start = divergence.step - (self.config.place == "before")
         depths = [0, *(2**time for time in range(self.config.back_off))]
         depths = sorted({min(depth, start) for depth in depths})
         plan = [(number, depth) for number in range(len(self.teachers)) for depth in depths]
-        return _Case(trajectory, divergence, start, plan)
+        return Case(trajectory, divergence, start, plan)
 
-    def _inform(self, cases: Sequence[_Case]) -> None:
+    def _inform(self, cases: Sequence[Case]) -> None:
         """Ask the critic, and write the teachers' notes."""
         if self.critic is not None and cases:
             said = self.critic([(case.failure, case.divergence) for case in cases])
@@ -181,25 +141,25 @@ class Takeover:
 
     # ---- one round of attempts ------------------------------------------------------------------------------------
 
-    def _try(self, cases: Sequence[_Case], number: int) -> Iterator[_Case]:
+    def _try(self, cases: Sequence[Case], number: int) -> Iterator[Case]:
         """Let teacher `number` try each case from its planned state; yield each as all its attempts have ended."""
-        chains: list[_Chain] = []
+        chains: list[Chain] = []
         for case in cases:
             _, depth = case.plan.pop(0)
             case.tries = [
-                _Chain(case, number, attempt, depth, case.failure, case.start - depth, case.divergence.step)
+                Chain(case, number, attempt, depth, case.failure, case.start - depth, case.divergence.step)
                 for attempt in range(self.config.attempts)
             ]
             chains += case.tries
         while chains:
-            paused: list[_Chain] = []
+            paused: list[Chain] = []
             for chain in self._act(self.teachers[number], chains, self._teaching(chains)):
                 chain.takeovers += 1
                 if self.config.hand_back and chain.trajectory.paused:
                     paused.append(chain)
                 elif chain.end():
                     yield chain.case
-            failed: list[_Chain] = []
+            failed: list[Chain] = []
             if paused:
                 assert self.student is not None
                 for chain in self._act(self.student, paused, [self._handing(chain) for chain in paused]):
@@ -215,7 +175,7 @@ class Takeover:
                 else:
                     chains.append(chain)
 
-    def _teaching(self, chains: Sequence[_Chain]) -> list[EpisodeSpec]:
+    def _teaching(self, chains: Sequence[Chain]) -> list[EpisodeSpec]:
         """The teacher's episodes: from where each chain is to be taken over."""
         before: Mapping[int, float | None] = {}
         if self.config.until == "progress":
@@ -247,28 +207,28 @@ class Takeover:
             )
         return specs
 
-    def _share(self, chain: _Chain, chains: int) -> int | None:
+    def _share(self, chain: Chain, chains: int) -> int | None:
         """What this attempt may spend of what is left of the case's own budget."""
         if self.config.episode_tokens is None:
             return None
         left = self.config.episode_tokens - chain.case.spent
         return max(1, left // sum(not each.ended for each in chain.case.tries))
 
-    def _spent(self, case: _Case) -> bool:
+    def _spent(self, case: Case) -> bool:
         return self.config.episode_tokens is not None and case.spent >= self.config.episode_tokens
 
-    def _handing(self, chain: _Chain) -> EpisodeSpec:
+    def _handing(self, chain: Chain) -> EpisodeSpec:
         """The student's episode: from where the teacher has stopped."""
         chain.start = len(chain.trajectory.steps)
         seed = derive_seed("hand-back", chain.case.failure.seed, chain.start, chain.teacher, chain.attempt)
         return EpisodeSpec(chain.case.failure.task, seed, fork=(chain.trajectory, chain.start))
 
-    def _derailed(self, chains: Sequence[_Chain]) -> Sequence[_Chain]:
+    def _derailed(self, chains: Sequence[Chain]) -> Sequence[Chain]:
         """Where each chain is to be taken over once more; one in which no divergence is found ends."""
         if not chains:
             return chains
         assert self.find is not None
-        found = self.find([_since(chain.trajectory, chain.start) for chain in chains])
+        found = self.find([since(chain.trajectory, chain.start) for chain in chains])
         for chain, divergence in zip(chains, found, strict=True):
             if divergence is None:
                 chain.end()
@@ -277,9 +237,9 @@ class Takeover:
                 chain.start = chain.mistake - (self.config.place == "before")
         return chains
 
-    def _act(self, rollout: Rollout, chains: Sequence[_Chain], specs: Sequence[EpisodeSpec]) -> Iterator[_Chain]:
+    def _act(self, rollout: Rollout, chains: Sequence[Chain], specs: Sequence[EpisodeSpec]) -> Iterator[Chain]:
         """Run the chains' next episodes, and yield each chain with its trajectory so far, as they end."""
-        of: dict[str, list[_Chain]] = {}
+        of: dict[str, list[Chain]] = {}
         unique: dict[str, EpisodeSpec] = {}
         for chain, spec in zip(chains, specs, strict=True):
             of.setdefault(spec.id, []).append(chain)  # two failures may have a state in common
@@ -290,9 +250,9 @@ class Takeover:
 
     # ---- what comes of it -----------------------------------------------------------------------------------------
 
-    def _flip(self, cases: Sequence[_Case]) -> None:
+    def _flip(self, cases: Sequence[Case]) -> None:
         """Find out for each case whether the student succeeds after the teacher's first turn."""
-        asked: dict[str, tuple[EpisodeSpec, list[_Case]]] = {}
+        asked: dict[str, tuple[EpisodeSpec, list[Case]]] = {}
         for case in cases:
             kept = case.kept
             first = kept.first + 1
@@ -313,7 +273,7 @@ class Takeover:
                 case.student_tokens += trajectory.tokens("student")
                 case.flipped = None if trajectory.errored else trajectory.succeeded
 
-    def _recovery(self, case: _Case) -> Recovery:
+    def _recovery(self, case: Case) -> Recovery:
         kept = case.kept
         for teacher in self.teachers:
             teacher.release(case.episodes)
@@ -332,108 +292,3 @@ class Takeover:
             student_tokens=case.student_tokens,
             others=tuple(chain.trajectory for chain in case.done if chain is not kept),
         )
-
-
-@dataclass(eq=False)
-class _Case:
-    """One failure: what is still to be tried, and what has been.
-
-    `plan` holds teacher and depth of each try to come, `tries` the attempts of the present one, `done` all before.
-    """
-
-    failure: Trajectory
-    divergence: Divergence
-    start: int
-    plan: list[tuple[int, int]]
-    note: str = ""
-    critique: str = ""
-    teacher_tokens: int = 0
-    student_tokens: int = 0
-    flipped: bool | None = None
-    tries: list[_Chain] = field(default_factory=list)
-    done: list[_Chain] = field(default_factory=list)
-    episodes: list[str] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all attempts of the present try have ended."""
-        return all(chain.ended for chain in self.tries)
-
-    @property
-    def spent(self) -> int:
-        """Teacher tokens so far: the critic's, and those of all attempts."""
-        began = {id(chain): chain for chain in [*self.done, *self.tries] if chain.began}
-        return self.teacher_tokens + sum(chain.trajectory.tokens("teacher") for chain in began.values())
-
-    @property
-    def kept(self) -> _Chain:
-        """The first verified attempt; else one that was paused; else one that failed, of the last try."""
-        tries = self.tries
-        for wanted in (
-            [chain for chain in tries if chain.trajectory.succeeded],
-            [chain for chain in tries if chain.trajectory.paused],
-            [chain for chain in tries if not chain.trajectory.errored],
-        ):
-            if wanted:
-                return wanted[0]
-        return tries[0]
-
-    def settle(self, budget: int | None) -> bool:
-        """Whether nothing more is to be tried; the attempts of this try are done with."""
-        self.done += self.tries
-        if not self.kept.trajectory.failed or not self.plan:
-            return True
-        return budget is not None and self.spent >= budget
-
-
-@dataclass(eq=False)
-class _Chain:
-    """One attempt: teacher's turns, the student's after a hand-back, the teacher's again, ...
-
-    `trajectory` is how far it is, `start` the step from which it goes on, `mistake` the step that is to be mended.
-    """
-
-    case: _Case
-    teacher: int
-    attempt: int
-    depth: int
-    trajectory: Trajectory
-    start: int
-    mistake: int
-    first: int = field(init=False)
-    takeovers: int = 0
-    began: bool = False
-    ended: bool = False
-
-    def __post_init__(self) -> None:
-        self.first = self.start
-
-    def went(self, trajectory: Trajectory, teacher: str) -> _Chain:
-        """It has gone on as this episode; it stays one continuation of the failure, under the teacher's name."""
-        self.case.student_tokens += trajectory.tokens("student")
-        self.case.episodes.append(trajectory.id)
-        if self.began and len(trajectory.steps) < self.start:  # it could not even be restored
-            kept = {"opening": self.trajectory.opening, "steps": self.trajectory.steps[: self.start]}
-            trajectory = trajectory.model_copy(update=kept)
-        fork = Fork(trajectory_id=self.case.failure.id, step=self.first)
-        self.trajectory = trajectory.model_copy(update={"parent": fork, "policy": teacher})
-        self.began = True
-        return self
-
-    def end(self) -> bool:
-        """It goes on no more; whether that completes the present try of its case."""
-        self.ended = True
-        return self.case.complete
-
-
-def _since(trajectory: Trajectory, step: int) -> Trajectory:
-    """The trajectory as if it had begun after `step` steps: what was said before is its opening."""
-    return trajectory.model_copy(
-        update={
-            "id": f"{trajectory.id}+{step}",
-            "opening": trajectory.messages(step),
-            "start": trajectory.world(step),
-            "steps": trajectory.steps[step:],
-            "parent": None,
-        }
-    )
