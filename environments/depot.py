@@ -44,7 +44,7 @@ USUAL_SHELF: dict[str, Place] = {item: SHELVES[index % len(SHELVES)] for index, 
 HAND, BROKEN = "hand", "broken"
 LINES = 2
 
-_TOLD = re.compile(r"(?:error: )?(?:took (\w+)|(\w+) (?:is |rolled )?(?:at|in|down|broken|shut)\b)")
+_TOLD = re.compile(r"(?:error: )?(?:took (\w+)|(\w+) (?:is |rolled )?(?:at|in|to|down|broken|shut|open)\b)")
 
 
 class Order(Record):
@@ -70,7 +70,7 @@ class World:
 class Depot(ToolEnvironment):
     """A small warehouse; see the module's docstring."""
 
-    step_limit = 14
+    step_limit = 16
     styles: ClassVar[tuple[str, ...]] = ("knowing", "exploring")
     state: World
 
