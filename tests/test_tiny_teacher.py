@@ -113,6 +113,7 @@ def test_what_is_mended_is_the_scripted_teachers_from_where_somebody_else_left_o
         assert set(actors[begun:]) == {"teacher"}
 
 
+@pytest.mark.slow
 def test_a_teacher_like_a_runs_students_gives_log_probabilities_of_their_tokens(tmp_path: Path) -> None:
     given = example().arguments([str(tmp_path), "--episodes", "6", "--rounds", "2", "--steps", "6", "--heldout", "1"])
     teacher, traces, _ = example().make_teacher_like(RunConfig.model_validate(LIKE), given, SMALL)
