@@ -6,7 +6,7 @@ log-probabilities are wanted. What it says of traces on held-out tasks is printe
 
 With `--like CONFIG` it is the teacher of the tiny students of that run, with their environment and their tokenizer, so
 that the log-probabilities of the two can be compared token by token. It then learns to climb out as well: the scripted
-teacher goes on where a wanderer, and later the learned teacher itself, has left off, and only its turns carry loss.
+teacher goes on where a wanderer, and later the learned teacher itself, has gone wrong, and only its turns carry loss.
 """
 
 from __future__ import annotations
@@ -42,9 +42,12 @@ from agentdistill.transcripts import Wanderer, tokenizer_of
 
 ENVIRONMENTS = ("depot", "repair")
 STYLES = ("exploring",)
-LIVE = 64  # episodes at once
+LIVE = 128  # episodes at once
 SIZE = TinyConfig(vocabulary=1500, hidden=256, layers=2, heads=2, context=640)
 TRAINING = TrainingConfig(steps=1200, tokens_per_step=300, learning_rate=5e-3, weight_decay=0.3)
+# With --like: as small as the students, but with far more to learn from. Narrow heads learn to copy soonest: measured.
+LIKE_SIZE = TinyConfig(hidden=64, layers=2, heads=4)
+LIKE_TRAINING = TrainingConfig(tokens_per_step=64, learning_rate=8e-3)
 
 
 class Quiet:
@@ -99,23 +102,21 @@ def play(make: MakeEnvironment, split: str, count: int, seed: int, styles: Seque
 
 
 def mended(make: MakeEnvironment, policy: Policy, count: int, seed: int, style: str = STYLES[0]) -> list[Trajectory]:
-    """What a scripted teacher does where `policy` has left off after some steps of a training task, if it succeeds."""
+    """What a scripted teacher does where `policy` has failed at a training task, if it succeeds.
+
+    It goes on right after the first call that did not go through, or after a random step if all of them did.
+    """
     luck = np.random.default_rng(seed)
-    most = make().step_limit // 2
-    left = run(
-        make,
-        policy,
-        [
-            EpisodeSpec(task, derive_seed("left", seed, task.id), most_steps=1 + int(luck.integers(most)))
-            for task in tasks_of(make, "train", count, seed)
-        ],
-        keep=True,
-    )
-    specs = [
-        EpisodeSpec(each.task, derive_seed("mended", each.seed), actor="teacher", fork=(each, len(each.steps)))
-        for each in left
-        if each.paused
-    ]
+    tasks = tasks_of(make, "train", count, seed)
+    specs = []
+    for each in run(
+        make, policy, [EpisodeSpec(task, derive_seed("failing", seed, task.id)) for task in tasks], keep=True
+    ):
+        if each.failed and len(each.steps) > 1:
+            open_steps = each.steps[:-1]
+            wrong = [at for at, step in enumerate(open_steps, 1) if any(o.status != "ok" for o in step.outcomes)]
+            at = wrong[0] if wrong else 1 + int(luck.integers(len(open_steps)))
+            specs.append(EpisodeSpec(each.task, derive_seed("mended", each.seed), actor="teacher", fork=(each, at)))
     return [each for each in run(make, ScriptedTeacher(style), specs) if each.succeeded]
 
 
@@ -187,23 +188,30 @@ def measure(
     )
 
 
-def make_teacher_like(config: RunConfig, given: argparse.Namespace) -> tuple[LocalPolicy, int, int]:
-    """The teacher of a run's tiny students; how many traces it learnt from, and how many were too long."""
+def make_teacher_like(
+    config: RunConfig, given: argparse.Namespace, size: TinyConfig = LIKE_SIZE, training: TrainingConfig = LIKE_TRAINING
+) -> tuple[LocalPolicy, int, int]:
+    """The teacher of a run's tiny students; how many traces it learnt from, and how many were too long.
+
+    First it learns from clean traces and from what a wanderer's failures were mended with, then, round by round, from
+    what its own failures are mended with as well.
+    """
     with worlds(config.environment, **config.environment_options) as make:
         tokenizer = tokenizer_of(make, config.student, Quiet())
-        size = SIZE.model_copy(update={"vocabulary": config.student.vocabulary, "context": config.student.context})
+        size = size.model_copy(update={"vocabulary": config.student.vocabulary, "context": config.student.context})
         teacher, untrained = (untaught(tokenizer, size, given.seed) for _ in range(2))
         traces = play(make, "train", given.episodes, given.seed, given.styles)
-        turns = [step.completion.message for trace in traces for step in trace.steps]
-        wanderer: Policy = Wanderer(turns)
+        failing: Policy = Wanderer([step.completion.message for trace in traces for step in trace.steps])
         refused = 0
         for number in range(given.rounds):
             seed = derive_seed("round", given.seed, number) % 2**31
-            traces += mended(make, teacher if number else wanderer, given.episodes, seed, given.styles[0])
+            traces += mended(make, failing, given.episodes, seed, given.styles[0])
             print(f"round {number + 1}: {len(traces)} traces", flush=True)
-            training = TRAINING.model_copy(update={"steps": given.steps // given.rounds})
-            refused = teach(teacher, traces, training, seed)
-            measure(config.environment, make, teacher, untrained, given.heldout, given.seed)
+            rate = training.learning_rate / 2**number
+            steps = given.steps // given.rounds
+            refused = teach(teacher, traces, training.model_copy(update={"steps": steps, "learning_rate": rate}), seed)
+            failing = teacher
+        measure(config.environment, make, teacher, untrained, given.heldout, given.seed)
         return teacher, len(traces), refused
 
 

@@ -103,18 +103,20 @@ def test_what_is_mended_is_the_scripted_teachers_from_where_somebody_else_left_o
     wanderer = Wanderer([step.completion.message for trace in traces for step in trace.steps])
     found = example().mended(Depot, wanderer, 12, 0)
     assert found
+    assert any(outcome.status != "ok" for trace in found for step in trace.steps for outcome in step.outcomes)
     for trace in found:
         assert trace.succeeded
         actors = [step.actor for step in trace.steps]
         begun = actors.index("teacher")
-        assert 1 <= begun <= Depot.step_limit // 2
+        assert begun >= 1
         assert set(actors[:begun]) == {"student"}
         assert set(actors[begun:]) == {"teacher"}
 
 
+@pytest.mark.slow
 def test_a_teacher_like_a_runs_students_gives_log_probabilities_of_their_tokens(tmp_path: Path) -> None:
-    given = example().arguments([str(tmp_path), "--episodes", "6", "--rounds", "2", "--steps", "6", "--heldout", "3"])
-    teacher, traces, _ = example().make_teacher_like(RunConfig.model_validate(LIKE), given)
+    given = example().arguments([str(tmp_path), "--episodes", "6", "--rounds", "2", "--steps", "6", "--heldout", "1"])
+    teacher, traces, _ = example().make_teacher_like(RunConfig.model_validate(LIKE), given, SMALL)
     assert traces > 6
     tokenizer = tokenizer_of(Depot, RunConfig.model_validate(LIKE).student, example().Quiet())
     student = make_student(tokenizer, RunConfig.model_validate(LIKE).student, 0)
