@@ -65,6 +65,17 @@ class People:
         return replace(self.student, policy=load_policy(name), keep_snapshots=False)
 
     @property
+    def laboratory(self) -> Laboratory:
+        """What detectors may try out, with the run's teacher and, where there is one, its scorer."""
+        return Laboratory(
+            student=self.student,
+            teacher=self.teacher("knowing", {}),
+            renderer=self.policy.renderer,
+            teacher_scorer=self.scorer,
+            student_scorer=self.policy,
+        )
+
+    @property
     def learned(self) -> LocalPolicy:
         """The run's learned teacher.
 
@@ -132,7 +143,7 @@ def _demonstrate(recipe: CleanRecipe, collector: Collector, people: People) -> N
 
 def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> None:
     """The student acts; where its run diverged, a teacher takes over."""
-    laboratory, find = _laboratory(people), detector(recipe.detectors, people.seed)
+    laboratory, find = people.laboratory, detector(recipe.detectors, people.seed)
     needs_student = recipe.takeover.hand_back or recipe.takeover.flip
     takeover = Takeover(
         recipe.takeover,
@@ -177,7 +188,7 @@ def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> Non
 
 def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
     """The student tries again and again from the point of divergence; nothing of it costs the teacher a token."""
-    laboratory, find = _laboratory(people), detector(recipe.detectors, people.seed)
+    laboratory, find = people.laboratory, detector(recipe.detectors, people.seed)
     states = collector.diverged(people.student, find, laboratory, collector.most_episodes, recipe.on == "all")
     choices = list(choose(people.student, states, recipe.attempts))
     collector.bought.student_tokens += sum(choice.cost.student_tokens for choice in choices)
@@ -193,7 +204,7 @@ def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
     beta = at(recipe.beta, collector.round)
     acting = _mixed(people, acting_teacher, beta)
     needs = needs_of(load_loss(recipe.loss))
-    laboratory = _laboratory(people) if recipe.by == "steps" else None
+    laboratory = people.laboratory if recipe.by == "steps" else None
     kept: list[Trajectory] = []
     for want in collector.chunks():
         traces = collector.attempts(acting, want)
@@ -253,17 +264,6 @@ def _mixed(people: People, teacher: Rollout, beta: float) -> Rollout:
     if not beta:
         return people.student
     return replace(people.student, policy=Mixture(people.student.policy, teacher.policy, beta))
-
-
-def _laboratory(people: People) -> Laboratory:
-    """What detectors may try out, with the run's teacher and, where there is one, its scorer."""
-    return Laboratory(
-        student=people.student,
-        teacher=people.teacher("knowing", {}),
-        renderer=people.policy.renderer,
-        teacher_scorer=people.scorer,
-        student_scorer=people.policy,
-    )
 
 
 def _found_again(
