@@ -177,10 +177,11 @@ def success(policy: LocalPolicy, make: MakeEnvironment, count: int) -> float:
 
 
 def measure(
-    name: str, make: MakeEnvironment, teacher: LocalPolicy, untrained: LocalPolicy, count: int, seed: int
+    name: str, make: MakeEnvironment, teacher: LocalPolicy, untrained: LocalPolicy, given: argparse.Namespace
 ) -> None:
     """Say how good it is on held-out tasks."""
-    rows, _ = segments_of(play(make, "heldout", count, seed), teacher.renderer, teacher.context)
+    count = given.heldout
+    rows, _ = segments_of(play(make, "heldout", count, given.seed, given.styles), teacher.renderer, teacher.context)
     print(
         f"{name}: {likelihood(teacher, rows):.3f} nats a token on {len(rows)} held-out traces (untrained "
         f"{likelihood(untrained, rows):.3f}), solves {success(teacher, make, count):.0%} of {count} held-out tasks",
@@ -211,7 +212,7 @@ def make_teacher_like(
             steps = given.steps // given.rounds
             refused = teach(teacher, traces, training.model_copy(update={"steps": steps, "learning_rate": rate}), seed)
             failing = teacher
-        measure(config.environment, make, teacher, untrained, given.heldout, given.seed)
+        measure(config.environment, make, teacher, untrained, given)
         return teacher, len(traces), refused
 
 
@@ -225,7 +226,7 @@ def make_joint_teacher(given: argparse.Namespace) -> tuple[LocalPolicy, int, int
     teacher, untrained, refused = make_teacher(learnt, SIZE, training, given.seed)
     for name in given.environments:
         with worlds(name) as make:
-            measure(name, make, teacher, untrained, given.heldout, given.seed)
+            measure(name, make, teacher, untrained, given)
     return teacher, len(learnt), refused
 
 
