@@ -15,10 +15,11 @@ from agentdistill.divergence import detector
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
 from agentdistill.evaluation import Bank, freeze_bank, success_rate
-from agentdistill.policies import Policy
+from agentdistill.policies import Policy, Scorer
 from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import make_student, make_tokenizer
+from agentdistill.probing import Laboratory
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
 from agentdistill.results import ArmResult, RunReport, rate_of
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
@@ -27,6 +28,9 @@ from agentdistill.settings import Arm, RunConfig
 from agentdistill.store import RunStore
 from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
 from agentdistill.transcripts import transcripts
+
+SAMPLED = 128
+"""Episodes that are run at a time until enough of them have failed."""
 
 
 def untrained_student(folder: Path) -> Path:
@@ -145,6 +149,36 @@ class Run:
         )
         self.store.put_result("report", report.model_dump(mode="json"))
         return report
+
+    def failures(self, student: Path, wanted: int) -> list[Trajectory]:
+        """So many failed runs of a student on training tasks, or as many as `most_student_episodes` hold."""
+        rollout = self._rollout(student, keep_snapshots=True)
+        self.watch.begin(f"{student.name}: {wanted} failed runs", wanted)
+        failed: list[Trajectory] = []
+        first = 0
+        while len(failed) < wanted and first < self.config.most_student_episodes:
+            tasks = self._tasks("detectors", first, SAMPLED)
+            specs = [EpisodeSpec(task, derive_seed("detectors", self.config.seed, task.id)) for task in tasks]
+            traces = run_stored(self.store, rollout, "detectors", student.name, first, specs, self.watch)
+            found = [trace for trace in traces if trace.failed]
+            self.watch.advance(len(found))
+            failed += found
+            first += SAMPLED
+        self.watch.end(f"from {first} runs")
+        return failed[:wanted]
+
+    def laboratory(self, student: Path, scorer: Scorer | None = None) -> Laboratory:
+        """What detectors may try out: this student, the run's teacher, and who scores in the teacher's place."""
+        acting = self._rollout(student, keep_snapshots=False)
+        policy = cast("LocalPolicy", acting.policy)
+        teacher = self.teacher or ScriptedTeacher("knowing", policy.renderer.count)
+        return Laboratory(
+            student=acting,
+            teacher=Rollout(self.make_environment, teacher, live=self.config.live, keep_snapshots=False),
+            renderer=policy.renderer,
+            student_scorer=policy,
+            teacher_scorer=scorer,
+        )
 
     def _buy(self, arm: str, number: int, student: Path, budget: int) -> list[Segment]:
         """Collect for an arm until `budget` is spent, and cut the verified traces into segments.

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from agentdistill_environments.depot import Depot
-from students import call, depot_student, play
+from students import NO_PROBES, call, depot_student, play
 
 from agentdistill.divergence import (
     Detector,
@@ -54,13 +54,13 @@ def trajectory(*steps: Step, name: str = "x") -> Trajectory:
 
 
 def found(find: Detector, *steps: Step) -> int | None:
-    divergence = find(trajectory(*steps))
+    divergence = find(trajectory(*steps), NO_PROBES)
     return None if divergence is None else divergence.step
 
 
 @pytest.mark.parametrize("status", ["malformed", "unknown_tool", "bad_argument", "failed", "timeout"])
 def test_the_first_call_that_did_not_go_through_is_the_first_tool_error(status):
-    divergence = FirstToolError()(trajectory(step(), step(status, text="error: no"), step("failed"), step()))
+    divergence = FirstToolError()(trajectory(step(), step(status, text="error: no"), step("failed"), step()), NO_PROBES)
     assert divergence is not None
     assert (divergence.trajectory_id, divergence.step, divergence.detector) == ("x", 2, "FirstToolError")
     assert (divergence.reason, divergence.evidence) == (f"tool error: {status}", "error: no")
@@ -120,24 +120,29 @@ def test_a_mistake_that_nothing_can_follow_is_no_divergence(find):
 
 def test_random_steps_are_the_same_for_the_same_seed_and_run():
     runs = [trajectory(*[step()] * 9, name=str(number)) for number in range(50)]
-    assert [RandomStep(3)(each) for each in runs] == [RandomStep(3)(each) for each in runs]
-    assert [RandomStep(3)(each) for each in runs] != [RandomStep(4)(each) for each in runs]
+    drawn = [RandomStep(seed=3)(each, NO_PROBES) for each in runs]
+    assert drawn == [RandomStep(seed=3)(each, NO_PROBES) for each in runs]
+        RandomStep(seed=3)(each, NO_PROBES) for each in runs
+    ]
+    assert drawn != [
+        RandomStep(seed=4)(each, NO_PROBES) for each in runs
+    ]
 
 
 def test_random_steps_fall_on_every_step_alike():
-    drawn = Counter(RandomStep()(trajectory(*[step()] * 5, name=str(number))).step for number in range(2000))
+    drawn = Counter(RandomStep()(trajectory(*[step()] * 5, name=str(number)), NO_PROBES).step for number in range(2000))
     assert set(drawn) == {1, 2, 3, 4}
     assert max(drawn.values()) < 2000 / 4 * 1.2
-    assert RandomStep()(trajectory(*[step()] * 5)).confidence == 0.25
+    assert RandomStep()(trajectory(*[step()] * 5), NO_PROBES).confidence == 0.25
 
 
 def test_the_earliest_of_several_counts_and_ties_go_to_the_first_named():
     run = trajectory(step(failed=1), step("failed"), step("failed", failed=1), step())
-    assert Earliest([FirstToolError(), FailingVisibleTest()])(run).detector == "FailingVisibleTest"
+    assert Earliest(of=(FirstToolError(), FailingVisibleTest()))(run, NO_PROBES).detector == "FailingVisibleTest"
     tied = trajectory(step(), step("failed", failed=1), step())
-    assert Earliest([FirstToolError(), FailingVisibleTest()])(tied).detector == "FirstToolError"
-    assert Earliest([FailingVisibleTest(), FirstToolError()])(tied).detector == "FailingVisibleTest"
-    assert Earliest([FirstToolError(), FailingVisibleTest()])(trajectory(step(), step())) is None
+    assert Earliest(of=(FirstToolError(), FailingVisibleTest()))(tied, NO_PROBES).detector == "FirstToolError"
+    assert Earliest(of=(FailingVisibleTest(), FirstToolError()))(tied, NO_PROBES).detector == "FailingVisibleTest"
+    assert Earliest(of=(FirstToolError(), FailingVisibleTest()))(trajectory(step(), step()), NO_PROBES) is None
 
 
 def test_detectors_are_found_by_name_and_a_wrong_name_is_told_the_nearest():
@@ -155,9 +160,9 @@ def test_no_detector_at_all_is_refused():
 def test_detectors_see_in_real_runs_what_they_claim():
     for run in play(Depot, depot_student(), 6):
         for find in (FirstToolError(), Loop(), RandomStep(), detector(["first_tool_error", "loop"])):
-            divergence = find(run)
+            divergence = find(run, NO_PROBES)
             assert divergence is None or 1 <= divergence.step < len(run.steps)
-        error = FirstToolError()(run)
+        error = FirstToolError()(run, NO_PROBES)
         if error is not None:
             assert all(o.status == "ok" for each in run.steps[: error.step - 1] for o in each.outcomes)
 
