@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from agentdistill_environments.depot import Depot
+from hypothesis import given
+from hypothesis import strategies as st
 from students import NO_PROBES, call, depot_student, play
 
 from agentdistill.divergence import (
+    BrokenVisibleTest,
     Detector,
     Earliest,
     FailingVisibleTest,
+    FirstOf,
     FirstToolError,
     LastingToolError,
     Loop,
+    NoChange,
     RandomStep,
+    Vote,
     detector,
+    is_oracle,
 )
-from agentdistill.errors import UnknownNameError
+from agentdistill.errors import ConfigError, UnknownNameError
 from agentdistill.records import Completion, Message, Snapshot, Step, Task, ToolOutcome, Trajectory, Verdict
+from agentdistill.settings import RunConfig
 
+OWN = Path(__file__).parents[1] / "examples" / "own_detector.py"
 TASK = Task(id="t", environment="e", instruction="i")
 
 
@@ -122,11 +132,7 @@ def test_random_steps_are_the_same_for_the_same_seed_and_run():
     runs = [trajectory(*[step()] * 9, name=str(number)) for number in range(50)]
     drawn = [RandomStep(seed=3)(each, NO_PROBES) for each in runs]
     assert drawn == [RandomStep(seed=3)(each, NO_PROBES) for each in runs]
-        RandomStep(seed=3)(each, NO_PROBES) for each in runs
-    ]
-    assert drawn != [
-        RandomStep(seed=4)(each, NO_PROBES) for each in runs
-    ]
+    assert drawn != [RandomStep(seed=4)(each, NO_PROBES) for each in runs]
 
 
 def test_random_steps_fall_on_every_step_alike():
@@ -145,11 +151,106 @@ def test_the_earliest_of_several_counts_and_ties_go_to_the_first_named():
     assert Earliest(of=(FirstToolError(), FailingVisibleTest()))(trajectory(step(), step()), NO_PROBES) is None
 
 
+@given(st.lists(st.one_of(st.none(), st.integers(1, 9)), min_size=1, max_size=6), st.integers(0, 3), st.integers(1, 4))
+def test_a_vote_is_won_by_the_step_with_most_voters_and_the_earliest_of_those(steps, within, quorum):
+    run = trajectory(*[step()] * 10)
+    parts = tuple(lambda t, p, at=at: None if at is None else RandomStep().found(t, at, "said") for at in steps)
+    found = Vote(of=parts, within=within, quorum=quorum)(run, NO_PROBES)
+    named = sorted({at for at in steps if at is not None})
+    voters = {at: sum(o is not None and abs(o - at) <= within for o in steps) for at in named}
+    if not named or max(voters.values()) < quorum:
+        assert found is None
+    else:
+        assert found.step == next(at for at in named if voters[at] == max(voters.values()))
+        assert found.confidence == pytest.approx(voters[found.step] / len(steps))
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(1, 9)), min_size=1, max_size=6))
+def test_the_earliest_is_the_smallest_and_a_chain_gives_the_first_that_finds_any(steps):
+    run = trajectory(*[step()] * 10)
+    parts = tuple(lambda t, p, at=at: None if at is None else RandomStep().found(t, at, "said") for at in steps)
+    named = [at for at in steps if at is not None]
+    earliest, first = Earliest(of=parts)(run, NO_PROBES), FirstOf(of=parts)(run, NO_PROBES)
+    assert (earliest.step if earliest else None) == min(named, default=None)
+    assert (first.step if first else None) == (named[0] if named else None)
+
+
+def test_a_chain_does_not_ask_those_behind_the_one_that_found_something():
+    def must_not_be_asked(run, probes):
+        raise AssertionError
+
+    run = trajectory(step("failed"), step())
+    assert FirstOf(of=(FirstToolError(), must_not_be_asked))(run, NO_PROBES).step == 1
+
+
+def test_only_the_kinds_of_error_that_were_chosen_count():
+    run = trajectory(step("failed"), step("timeout"), step("malformed"), step())
+    for kind, at in (("failed", 1), ("timeout", 2), ("malformed", 3)):
+        assert FirstToolError(kinds=(kind,))(run, NO_PROBES).step == at
+    assert FirstToolError(kinds=("bad_argument",))(run, NO_PROBES) is None
+
+
+def test_tests_that_passed_and_no_longer_do_point_at_the_last_change_before():
+    def ran(passed, world):
+        return step(world=world).model_copy(update={"signals": {"tests_passed": passed}})
+
+    run = trajectory(step(world="a"), ran(3, "a"), step(world="b"), step(world="b"), ran(2, "b"), step())
+    assert BrokenVisibleTest()(run, NO_PROBES).step == 3
+    assert BrokenVisibleTest()(trajectory(ran(2, "a"), ran(3, "b"), step()), NO_PROBES) is None
+
+
+def test_no_change_is_the_first_of_so_many_idle_steps():
+    run = trajectory(step(world="a"), step(world="a"), step(world="b"), step(world="b"), step(world="b"), step())
+    assert NoChange(patience=2)(run, NO_PROBES).step == 4
+    assert NoChange(patience=3)(run, NO_PROBES) is None
+
+
 def test_detectors_are_found_by_name_and_a_wrong_name_is_told_the_nearest():
     assert isinstance(detector(["loop"]), Loop)
     assert isinstance(detector(["loop", "random"]), Earliest)
     with pytest.raises(UnknownNameError, match="Did you mean 'first_tool_error'"):
         detector(["first_tool_eror"])
+
+
+def test_a_table_sets_a_detector_and_combinations_are_made_of_tables():
+    made = detector(
+        [{"name": "vote", "quorum": 2, "of": ["loop", {"name": "first_of", "of": [{"name": "loop", "times": 3}]}]}]
+    )
+    assert made == Vote(quorum=2, of=(Loop(), FirstOf(of=(Loop(times=3),))))
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "complaint"),
+    [
+        ({"name": "student_value", "trys": 4}, ConfigError, "no setting 'trys'. Did you mean 'tries'?"),
+        ({"name": "student_value", "tries": 0}, ConfigError, "tries: input should be greater than or equal to 1"),
+        ({"tries": 4}, ConfigError, "needs a name"),
+        ({"name": "vote"}, ConfigError, "'of' is missing"),
+        ({"name": "vote", "of": "loop"}, ConfigError, "must be a list"),
+        ("no_such_module:Thing", UnknownNameError, "no module 'no_such_module'"),
+        (f"{OWN}:Other", UnknownNameError, "has no 'Other'"),
+        (f"{OWN}:Divergence", ConfigError, "validation error"),
+        ({"name": f"{OWN}:SameAnswer", "often": 2}, ConfigError, "often"),
+    ],
+)
+def test_what_is_wrong_with_a_detector_is_told_in_one_line(spec, kind, complaint):
+    with pytest.raises(kind) as caught:
+        detector([spec])
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_detector_of_ones_own_is_one_file_and_used_by_its_name():
+    run = trajectory(*[step(text="no", world=str(at)) for at in range(5)])
+    assert detector([f"{OWN}:SameAnswer"])(run, NO_PROBES).step == 1
+    assert detector([{"name": f"{OWN}:SameAnswer", "times": 9}])(run, NO_PROBES) is None
+    config = RunConfig(environment="depot", detectors=[{"name": f"{OWN}:SameAnswer", "times": 2}, "loop"])
+    assert detector(config.detectors)(run, NO_PROBES).detector == "SameAnswer"
+
+
+def test_a_combination_with_an_oracle_in_it_is_one():
+    assert is_oracle(detector(["loop", {"name": "vote", "of": ["progress"]}]))
+    assert not is_oracle(detector(["loop", "cost_to_go"]))
 
 
 def test_no_detector_at_all_is_refused():

@@ -73,8 +73,8 @@ class BrokenVisibleTest(Settings):
             if passed is None:
                 continue
             if passed < most:
-                changed = [k for k in range(since + 1, number) if changed(trajectory, k)]
-                step = changed[-1] if changed else number
+                acting = [k for k in range(since + 1, number) if changed(trajectory, k)]
+                step = acting[-1] if acting else number
                 return self.found(trajectory, step, "visible tests passed and no longer do", f"{most}, then {passed}")
             most, since = passed, number
         return None
