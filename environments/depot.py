@@ -1,13 +1,17 @@
 """Depot: pick what was ordered, pack it into the right boxes, ship them. In memory, thousands of steps a second.
 
-Three order lines (item → box). Items lie on six shelves, boxes stand at the dock, hands carry one thing. A box that is
-shipped is gone, glass that is dropped is broken; the last ordered box ends the episode.
+Order lines (item → box). Items lie on six shelves, boxes stand at the dock, hands carry one thing. A box that is
+shipped is gone, glass that is dropped is broken; the last ordered box ends the episode. A scanner ends each answer with
+what is next (`want drill`, `for red`, `ready red`), so that one who knows the catalogue reads the next call off the
+last answer, if everything is as it should be.
 
 What makes a student err here, by the dial `gap` (0: only the third):
 
-1. *What it cannot know.* An item lies on the shelf its place in the catalogue says, except with probability 0.8 x gap.
-   `find` tells. The `knowing` teacher goes straight to the truth; the `exploring` one finds first.
-2. *Slips.* With probability 0.2 x gap a `go` takes a wrong turn, a `put` hits a neighbouring box, or a taken item rolls
+1. *What it cannot know.* An item is not on the shelf that the catalogue says, or a box is shut and must be opened
+   before anything goes in, each with probability 0.4 x gap. `find` tells the one and `look` at the dock the other; so
+   does the error of a call that relied on it. The `knowing` teacher does the right thing unasked; the `exploring` one
+   asks first. There are steps enough to mend what turns out wrong, and not enough to check everything beforehand.
+2. *Slips.* With probability 0.1 x gap a `go` takes a wrong turn, a `put` hits a neighbouring box, or a taken item rolls
    away to another place. The answer says so; the luck is the environment's own and part of a snapshot.
 3. *Its own weakness*: wrong item, wrong box, a box shipped too soon, a dropped cup.
 """
@@ -38,18 +42,17 @@ SHELVES = PLACES[1:]
 GLASS = frozenset({"cup", "jar", "lamp"})
 USUAL_SHELF: dict[str, Place] = {item: SHELVES[index % len(SHELVES)] for index, item in enumerate(ITEMS)}
 HAND, BROKEN = "hand", "broken"
-LINES = 3
+LINES = 2
 
-_FOUND = re.compile(r"took (\w+)$|(\w+) (?:at \w+|in \w+|down)$")
-_MISSED = re.compile(r"error: no (\w+) here$|(\w+) rolled away$")
-_SEEN = re.compile(r"(\w+): ([a-z ]+)")
+_TOLD = re.compile(r"(?:error: )?(?:took (\w+)|(\w+) (?:is |rolled )?(?:at|in|to|down|broken|shut|open)\b)")
 
 
 class Order(Record):
-    """What a task's data holds: the lines, where every item lies at the start, and how likely a slip is."""
+    """What a task's data holds: the lines, where every item lies and which boxes are shut at the start, and luck."""
 
     lines: tuple[tuple[Item, Box], ...]
     where: dict[str, Place]
+    shut: tuple[Box, ...] = ()
     slip: float = 0.0
 
 
@@ -60,24 +63,33 @@ class World:
     at: str
     where: dict[str, str]
     shipped: list[str]
+    shut: list[str]
     holding: str = ""
 
 
 class Depot(ToolEnvironment):
     """A small warehouse; see the module's docstring."""
 
-    step_limit = 30
+    step_limit = 16
     styles: ClassVar[tuple[str, ...]] = ("knowing", "exploring")
     state: World
 
     def __init__(
-        self, *, gap: float = 0.5, sandboxes: SandboxBackend | None = None, render_mode: str | None = None
+        self,
+        *,
+        gap: float = 0.5,
+        slips: bool = True,
+        sandboxes: SandboxBackend | None = None,
+        render_mode: str | None = None,
     ) -> None:
-        """`gap` in [0, 1] is how much there is to go wrong that is not the student's fault."""
+        """Args:
+        gap: in [0, 1], how much there is to go wrong that is not the student's fault.
+        slips: False makes the same tasks a calm world, in which nothing slips.
+        """
         if not 0 <= gap <= 1:
             raise ConfigError(f"gap must lie in [0, 1], not {gap}")
         super().__init__(sandboxes=sandboxes, render_mode=render_mode)
-        self.gap = gap
+        self.gap, self.slips = gap, slips
         self._order, self._order_of = Order(lines=(), where={}), Task(id="", environment="", instruction="")
 
     # ---- tasks ---------------------------------------------------------------------------------------------------
@@ -102,19 +114,23 @@ class Depot(ToolEnvironment):
 
     def _draw(self, rng: np.random.Generator, split: str, name: str) -> Task:
         # Every draw is made whatever the gap, so that the same seed at two gaps gives the same orders: paired sweeps.
-        lines = []
+        lines: dict[Box, Item] = {}
         for number in rng.choice(len(ITEMS), LINES, replace=False).tolist():
             allowed = [box for j, box in enumerate(BOXES) if ((number + j) % 3 == 0) == (split == "heldout")]
-            lines.append((ITEMS[number], allowed[int(rng.integers(len(allowed)))]))
+            free = [box for box in allowed if box not in lines]
+            lines[free[int(rng.integers(len(free)))]] = ITEMS[number]
         where = {}
         for item in ITEMS:
             elsewhere, usual = SHELVES[int(rng.integers(len(SHELVES)))], USUAL_SHELF[item]
-            where[item] = elsewhere if rng.random() < 0.8 * self.gap else usual
+            where[item] = elsewhere if rng.random() < 0.4 * self.gap else usual
+        shut = tuple(box for box in BOXES if rng.random() < 0.4 * self.gap)
         return Task(
             id=f"depot-{split}-{name}",
             environment="agentdistill/Depot-v0",
-            instruction="ship: " + ", ".join(f"{item} {box}" for item, box in lines),
-            data=Order(lines=tuple(lines), where=where, slip=0.2 * self.gap).model_dump(mode="json"),
+            instruction="ship " + ", ".join(f"{item} {box}" for box, item in lines.items()),
+            data=Order(
+                lines=tuple((item, box) for box, item in lines.items()), where=where, shut=shut, slip=0.1 * self.gap
+            ).model_dump(mode="json"),
             split=split,
         )
 
@@ -135,7 +151,11 @@ class Depot(ToolEnvironment):
         """Lay the items out; one starts at the dock with empty hands."""
         if missing := set(ITEMS) - set(self.order.where):
             raise TaskError(f"task {task.id!r} does not say where {min(missing)!r} is")
-        self.state = World(at="dock", where=dict(self.order.where), shipped=[])
+        self.state = World(at="dock", where=dict(self.order.where), shipped=[], shut=list(self.order.shut))
+
+    def opening(self, task: Task) -> tuple[Message, ...]:
+        """The order, and what the scanner says."""
+        return (Message(role="user", content=self._say(task.instruction)),)
 
     def verify(self) -> Verdict:
         """Right is a box that was shipped with exactly what was ordered in it; all of them must be."""
@@ -150,39 +170,38 @@ class Depot(ToolEnvironment):
     @tool
     def find(self, item: Item) -> str:
         """Ask where an item is."""
-        where = self.state.where[item]
-        if where in PLACES:
-            return f"{item} at {where}"
-        return f"{item} broken" if where == BROKEN else f"{item} in {where}"
+        return self._say(self._spot(item))
 
     @tool
     def look(self) -> str:
-        """See what is here; at the dock also what the boxes hold."""
+        """See what is here; at the dock also which boxes are shut, and what the others hold."""
         spots = [self.state.at]
         if self.state.at == "dock":
             spots += [box for box in BOXES if box not in self.state.shipped and self._inside(box)]
-        return ", ".join(f"{spot}: {' '.join(sorted(self._inside(spot))) or 'nothing'}" for spot in spots)
+        seen = [f"{spot} {' '.join(sorted(self._inside(spot))) or 'empty'}" for spot in spots]
+        shut = ["shut " + (" ".join(self.state.shut) or "none")] if self.state.at == "dock" else []
+        return self._say(", ".join([*seen, *shut]))
 
     @tool
     def go(self, place: Place) -> str:
         """Walk to the dock, where the boxes are, or to a shelf."""
         self.state.at = self._slip([other for other in PLACES if other != place]) or place
-        return f"at {self.state.at}"
+        return self._say(f"at {self.state.at}")
 
     @tool
     def take(self, item: Item) -> str:
         """Take an item that is here, or at the dock out of a box. Hands hold one."""
         where = self.state.where[item]
         if self.state.holding:
-            raise ToolError("hands full")
+            raise self._refusal("hands full")
         if not self._in_reach(where):
-            raise ToolError(f"no {item} here")
+            raise self._refusal(self._spot(item))
         away = self._slip([place for place in PLACES if place not in (self.state.at, where)])
         if away:
             self.state.where[item] = away
-            return f"{item} rolled away"
+            return self._say(f"{item} rolled to {away}")
         self.state.where[item], self.state.holding = HAND, item
-        return f"took {item}"
+        return self._say(f"took {item}")
 
     @tool
     def drop(self) -> str:
@@ -190,17 +209,29 @@ class Depot(ToolEnvironment):
         item = self._held()
         self.state.where[item] = BROKEN if item in GLASS else self.state.at
         self.state.holding = ""
-        return f"{item} broke" if item in GLASS else f"{item} down"
+        return self._say(f"{item} broken" if item in GLASS else f"{item} down")
+
+    @tool
+    def open(self, box: Box) -> str:
+        """Open a box that is shut; only at the dock."""
+        self._need_box(box)
+        if box not in self.state.shut:
+            raise self._refusal(f"{box} is open")
+        self.state.shut.remove(box)
+        return self._say(f"{box} open")
 
     @tool
     def put(self, box: Box) -> str:
-        """Put what you hold into a box; only at the dock."""
+        """Put what you hold into a box that is not shut; only at the dock."""
         item = self._held()
         self._need_box(box)
-        into = self._slip([other for other in BOXES if other != box and other not in self.state.shipped]) or box
+        if box in self.state.shut:
+            raise self._refusal(f"{box} is shut")
+        closed = (box, *self.state.shipped, *self.state.shut)
+        into = self._slip([other for other in BOXES if other not in closed]) or box
         self.state.where[item] = into
         self.state.holding = ""
-        return f"{item} in {into}"
+        return self._say(f"{item} in {into}")
 
     @tool
     def ship(self, box: Box) -> str:
@@ -208,15 +239,61 @@ class Depot(ToolEnvironment):
         self._need_box(box)
         ordered = {each for _, each in self.order.lines}
         if box not in ordered:
-            raise ToolError(f"{box} not ordered")
+            raise self._refusal(f"{box} not ordered")
         self.state.shipped.append(box)
         if ordered <= set(self.state.shipped):
             self.end()
-        return f"{box} shipped"
+        return self._say(f"{box} shipped")
+
+    def _say(self, what: str) -> str:
+        return f"{what}. {self._next()}"
+
+    def _refusal(self, why: str) -> ToolError:
+        return ToolError(self._say(why))
+
+    def _next(self) -> str:
+        """What the scanner shows: what to pick, to put or to ship; it knows no places, and not what is shut."""
+        world = self.state
+        if world.holding:
+            boxes = [box for item, box in self.order.lines if item == world.holding and box not in world.shipped]
+            return f"for {boxes[0]}" if boxes else "not ordered"
+        ready, want = self._ready(), [item for item in self._fetch() if world.where[item] != BROKEN]
+        strays = [item for item in self._strays() if world.where[item] not in world.shipped]
+        if world.at == "dock" and strays:
+            return f"clear {strays[0]}"
+        if ready and (world.at == "dock" or not want):
+            return f"ready {ready[0]}"
+        return f"want {want[0]}" if want else "done"
+
+    def _spot(self, item: str) -> str:
+        where = self.state.where[item]
+        return (
+            f"{item} at {where}" if where in PLACES else f"{item} broken" if where == BROKEN else f"{item} in {where}"
+        )
+
+    def _boxes(self) -> dict[str, str]:
+        return dict[str, str](self.order.lines)
+
+    def _fetch(self) -> list[str]:
+        """Ordered items that are not in their boxes yet, where it is not too late for them."""
+        world = self.state
+        gone = (BROKEN, *world.shipped)
+        return [
+            item
+            for item, box in self.order.lines
+            if box not in world.shipped and world.where[item] != box and world.where[item] not in gone
+        ]
+
+    def _ready(self) -> list[str]:
+        """Ordered boxes that wait for nothing, and in which nothing waits."""
+        fetch, boxes = self._fetch(), self._boxes()
+        waiting = {boxes[item] for item in fetch} | {self.state.where[item] for item in fetch}
+        waiting |= {self.state.where[item] for item in self._strays()}
+        return [box for box in dict.fromkeys(boxes.values()) if box not in waiting and box not in self.state.shipped]
 
     def _slip(self, instead: list[str]) -> str:
         """One of `instead` if luck has it so, else nothing."""
-        if not self.order.slip or not instead or self.np_random.random() >= self.order.slip:
+        if not self.slips or not self.order.slip or not instead or self.np_random.random() >= self.order.slip:
             return ""
         return instead[int(self.np_random.integers(len(instead)))]
 
@@ -229,19 +306,21 @@ class Depot(ToolEnvironment):
 
     def _held(self) -> str:
         if not self.state.holding:
-            raise ToolError("hands empty")
+            raise self._refusal("hands empty")
         return self.state.holding
 
     def _need_box(self, box: str) -> None:
         if self.state.at != "dock":
-            raise ToolError("not at dock")
+            raise self._refusal("not at dock")
         if box in self.state.shipped:
-            raise ToolError(f"{box} is gone")
+            raise self._refusal(f"{box} is gone")
 
     # ---- the truth, and the teacher ------------------------------------------------------------------------------
 
     def truth(self) -> Truth:
-        """The least number of steps to win without a slip: fetch 4, repack or clear away 2, ship 1, less ways saved."""
+        """The least number of steps to win without a slip: fetch 4, repack or clear away 2, open and ship 1, less ways
+        saved.
+        """
         world, lost = self.state, Truth(cost=None)
         ordered = {box for _, box in self.order.lines}
         cost = len(ordered - set(world.shipped))
@@ -251,6 +330,7 @@ class Depot(ToolEnvironment):
             if box in world.shipped or where in world.shipped or where == BROKEN:
                 return lost
             cost += 1 if where == HAND else 4 if where in SHELVES else 2
+        cost += len({box for _, box in fetch} & set(world.shut))
         strays = self._strays()
         if any(world.where[item] in world.shipped for item in strays):
             return lost
@@ -275,73 +355,59 @@ class Depot(ToolEnvironment):
     def teach(self, messages: tuple[Message, ...], style: str) -> Message:
         """The next call of a competent picker (`styles`).
 
-        `knowing` goes where things are, except that it finds first what the conversation shows to be elsewhere than
-        expected. `exploring` finds everything it has not been told. Both leave that out when no step can be spared;
-        `exploring` then goes by the catalogue.
+        `knowing` goes where things are and opens what is shut. `exploring` finds every item, and looks at the boxes
+        before it puts something into one, unless the conversation has told; where no step can be spared for that, it
+        goes by the catalogue and takes boxes to be open, until an error tells.
         """
-        name, arguments = self._plan(_told(messages), exploring=style == "exploring")
+        told = None if style == "knowing" else _told(messages)
+        name, arguments = self._plan(told)
         number = sum(message.role == "assistant" for message in messages)
         call = ToolCall(id=f"call_{number}_0", name=name, arguments=dict(arguments))
         return Message(role="assistant", tool_calls=(call,))
 
-    def _plan(self, told: dict[str, bool], exploring: bool) -> tuple[str, dict[str, str]]:
-        world = self.state
-        boxes: dict[str, str] = dict(self.order.lines)
-        fetch = [
-            item
-            for item, box in boxes.items()
-            if world.where[item] not in (box, BROKEN, *world.shipped) and box not in world.shipped
-        ]
+    def _plan(self, told: frozenset[str] | None) -> tuple[str, dict[str, str]]:
+        """The next call of one who was told where these items are and which of these boxes are shut (None: all)."""
+        world, boxes, fetch = self.state, self._boxes(), self._fetch()
+        cost = self.truth().cost
+        spare = cost is None or cost < self.remaining
         if world.holding:
             if world.holding not in fetch:
                 return "drop", {}
-            return ("put", {"box": boxes[world.holding]}) if world.at == "dock" else ("go", {"place": "dock"})
-        cost = self.truth().cost
-        spare = cost is None or cost < self.remaining
-        unsure = {item for item in fetch if not told.get(item, not exploring)}
+            if world.at != "dock":
+                return "go", {"place": "dock"}
+            box = boxes[world.holding]
+            known = told is None or box in told
+            if not known and spare:
+                return "look", {}
+            return ("open" if known and box in world.shut else "put"), {"box": box}
         for item in fetch:
-            if self._in_reach(world.where[item]) and (item not in unsure or not (spare or exploring)):
+            if self._in_reach(world.where[item]) and (told is None or item in told or not spare):
                 return "take", {"item": item}
         if world.at == "dock":
             strays = [item for item in self._strays() if world.where[item] not in world.shipped]
             if strays:
                 return "take", {"item": strays[0]}
-            waiting = {boxes[item] for item in fetch} | {world.where[item] for item in fetch}
-            ready = [box for box in boxes.values() if box not in waiting and box not in world.shipped]
-            if ready:
+            if ready := self._ready():
                 return "ship", {"box": ready[0]}
         if not fetch:
             return "go", {"place": "dock"}
         item = fetch[0]
-        if item in unsure and spare:
+        if told is None or item in told:
+            where = world.where[item]
+            return "go", {"place": where if where in PLACES else "dock"}
+        if spare:
             return "find", {"item": item}
-        if item in unsure and exploring:
-            return self._guess(item, item in told)
-        where = world.where[item]
-        return "go", {"place": where if where in PLACES else "dock"}
-
-    def _guess(self, item: str, disappointed: bool) -> tuple[str, dict[str, str]]:
-        """What is left to one who has no step to spare for asking: the catalogue, unless that has been tried."""
         usual = USUAL_SHELF[item]
-        if disappointed:
-            return "find", {"item": item}
-        return ("take", {"item": item}) if self.state.at == usual else ("go", {"place": usual})
+        return ("take", {"item": item}) if world.at == usual else ("go", {"place": usual})
 
 
-def _told(messages: tuple[Message, ...]) -> dict[str, bool]:
-    """Per item: True if the conversation says where it is now, False if it shows that it is not where expected."""
-    told: dict[str, bool] = {}
+def _told(messages: tuple[Message, ...]) -> frozenset[str]:
+    """Items of which the conversation says where they are, and boxes of which it says whether they are shut."""
+    told: set[str] = set()
     for message in messages:
-        if message.role != "tool":
-            continue
-        if match := _FOUND.match(message.content):
-            told[match[1] or match[2]] = True
-        elif match := _MISSED.match(message.content):
-            told[match[1] or match[2]] = False
-        elif message.name == "look":
-            for spot, things in _SEEN.findall(message.content):
-                told |= dict.fromkeys(things.split(), True)
-                for item, usual in USUAL_SHELF.items():
-                    if usual == spot:
-                        told.setdefault(item, False)
-    return told
+        if message.role == "tool":
+            if match := _TOLD.match(message.content):
+                told.add(match[1] or match[2])
+            if ", shut " in message.content:
+                told.update(BOXES)
+    return frozenset(told)

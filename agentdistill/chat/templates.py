@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import JsonValue
 
 from agentdistill.chat.proofs import THOUGHT, CallForm, Form, Plain, Stop, cut, prove
+from agentdistill.chat.separable import is_separable
 from agentdistill.chat.values import whole
 from agentdistill.errors import TemplateError
 from agentdistill.records import Message, ToolSpec
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REMEMBERED = 4096
+_REMEMBERED_PIECES = 32768  # all messages of some hundred conversations that go on together
 # Templates take these apart in what somebody says, also where the tokenizer does not know them.
 _TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 _PROVED: dict[tuple[object, ...], Form] = {}
@@ -55,6 +57,11 @@ class Template:
         # the identity of their messages, which the entry itself keeps alive.
         self._texts: Memory = {}
         self._turns: Memory = {}
+        # What takes longest is to render whole conversations: where messages are written one by one, each is once.
+        self._pieces: Memory = {}
+        self._ends: dict[bool, str] | None = None
+        if isinstance(source, str) and self.form.system and is_separable(source):
+            self._ends = {generate: self._apply([], [], generate) for generate in (False, True)}
 
     def stop(self, message: Message) -> Stop:
         """What ends this assistant turn."""
@@ -80,7 +87,10 @@ class Template:
         """
         key = (generate, id(tools), *map(id, messages))
         if key not in self._texts:
-            text = self._apply(self._plain_all(messages), [_openai_tool(spec) for spec in tools], generate)
+            if self._ends is None:
+                text = self._apply(self._plain_all(messages), [_openai_tool(spec) for spec in tools], generate)
+            else:
+                text = "".join(self._piece(each, messages) for each in messages) + self._ends[generate]
             _remember(self._texts, key, text, (tools, *messages))
         return self._texts[key][0]
 
@@ -185,9 +195,21 @@ class Template:
             raise TemplateError(f"the chat template refuses the conversation: {reason}") from error
         return cast("str", text)
 
+    def _piece(self, message: Message, messages: Sequence[Message]) -> str:
+        """What a template that writes messages one by one writes for this one."""
+        assert self._ends is not None
+        key = (id(message),)
+        if key in self._pieces:
+            return self._pieces[key][0]
+        text = self._apply([self._plain(message, _names(messages))], [], False)
+        text = text[: len(text) - len(self._ends[False])]
+        if message.name is not None or message.tool_call_id is None:  # else its name is in another message
+            _remember(self._pieces, key, text, (message,), _REMEMBERED_PIECES)
+        return text
+
     def _plain_all(self, messages: Sequence[Message]) -> list[Plain]:
         """Messages as chat templates expect them."""
-        names = {call.id: call.name for message in messages for call in message.tool_calls}
+        names = _names(messages)
         return [self._plain(each, names) for each in (messages if self.form.system else _folded(messages))]
 
     def _plain(self, message: Message, names: dict[str, str]) -> Plain:
@@ -228,6 +250,11 @@ class Template:
         return name
 
 
+def _names(messages: Sequence[Message]) -> dict[str, str]:
+    """Which tool each call of a conversation names."""
+    return {call.id: call.name for message in messages for call in message.tool_calls}
+
+
 def _folded(messages: Sequence[Message]) -> list[Message]:
     """The conversation without system messages: what they say stands at the head of the user's next one."""
     folded: list[Message] = []
@@ -247,10 +274,8 @@ def _any_of(tokens: set[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=lambda t: (-len(t), t)) if token))
 
 
-def _remember(
-    memory: dict[Key, tuple[str, tuple[object, ...]]], key: Key, text: str, alive: tuple[object, ...]
-) -> None:
-    if len(memory) >= _REMEMBERED:
+def _remember(memory: Memory, key: Key, text: str, alive: tuple[object, ...], most: int = _REMEMBERED) -> None:
+    if len(memory) >= most:
         memory.clear()
     memory[key] = (text, alive)
 
