@@ -401,7 +401,7 @@ class Depot(ToolEnvironment):
         return ("take", {"item": item}) if world.at == usual else ("go", {"place": usual})
 
     def equivalent(self, one: Message, other: Message) -> bool:
-        """Whether two turns are as useful here: the same calls, calls that serve one order line each, or only questions."""
+        """Whether two turns are as useful here: the same calls, calls that serve an order line each, or questions."""
         here, there = ([self._use(call) for call in turn.tool_calls] for turn in (one, other))
         return bool(here) and not any(call.problem for call in (*one.tool_calls, *other.tool_calls)) and here == there
 
