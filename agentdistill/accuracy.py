@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.records import Cost, Divergence, Record, Trajectory
 from agentdistill.results import Rate, rate_of
-
-Failed = Sequence[tuple[Trajectory, Divergence | None]]
 
 
 class DetectorAccuracy(Record):
@@ -39,6 +39,7 @@ class AccuracyReport(Record):
     """
 
     environment: str
+    options: dict[str, JsonValue]
     student: str
     failed: int
     with_divergence: int
@@ -103,4 +104,25 @@ def score_detector(
         student_tokens=spent.student_tokens / runs,
         broken=sum(bool(problem) for _, _, problem in found),
         reasons=dict(Counter(named.reason for named, _, _ in found if named).most_common(8)),
+    )
+
+
+def report_accuracy(
+    environment: str,
+    options: dict[str, JsonValue],
+    student: str,
+    failed: Sequence[Trajectory],
+    truths: Sequence[Divergence | None],
+    detectors: Mapping[str, DetectorAccuracy],
+) -> AccuracyReport:
+    """What is to be said of detectors that were run on the same failed runs."""
+    return AccuracyReport(
+        environment=environment,
+        options=options,
+        student=student,
+        failed=len(failed),
+        with_divergence=sum(true is not None for true in truths),
+        truth_reasons=dict(Counter(true.reason for true in truths if true)),
+        mean_steps=sum(len(each.steps) for each in failed) / max(1, len(failed)),
+        detectors=dict(detectors),
     )

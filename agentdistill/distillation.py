@@ -9,10 +9,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from agentdistill.accuracy import (
+    AccuracyReport,
+    DetectorAccuracy,
+    report_accuracy,
+    score_detector,
+    true_divergence,
+)
 from agentdistill.collection import Bought
+from agentdistill.divergence import DetectorSpec, detector, is_oracle
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
@@ -20,6 +29,7 @@ from agentdistill.loading import load_environment, load_policy
 from agentdistill.policies import Policy
 from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
+from agentdistill.probing import find_all
 from agentdistill.results import ArmResult, RunReport
 from agentdistill.rollout import Watcher
 from agentdistill.sandbox.loading import BackendSpec
@@ -90,6 +100,44 @@ def _finished(store: RunStore, config: RunConfig) -> RunReport | None:
     if any(store.result(f"arm/{arm}") != config.arm_identity(arm) for arm in config.arms):
         return None
     return RunReport.model_validate(kept)
+
+
+def compare_detectors(
+    folder: Path, watch: Watcher, wanted: int, specs: Mapping[str, DetectorSpec], scorer: Path | None = None
+) -> AccuracyReport:
+    """Run detectors on failed runs of a run's base student, and hold what they find against the environment's truth.
+
+    Args:
+        folder: of a run that has its base student; the failed runs are kept in it.
+        watch: is told how far it is.
+        wanted: failed runs.
+        specs: the detectors, by what the report calls them.
+        scorer: folder of a model of the student's vocabulary that scores in the teacher's place.
+
+    Raises:
+        ConfigError: the run has no base student yet, or a detector is unknown or wrongly set.
+        StoreError: the folder holds no run.
+    """
+    made = {name: detector([spec]) for name, spec in specs.items()}
+    with ExitStack() as stack:
+        store = stack.enter_context(RunStore.open(folder))
+        config = RunConfig.model_validate(store.config)
+        environments = _share_backend(_load_environment(config), config, folder, stack)
+        run = Run(config, folder, store, watch, environments, _make_teacher(config, folder, stack))
+        base = folder / "checkpoints" / "base-0"
+        if checkpoint_facts(base) is None:
+            raise ConfigError(f"the run in {folder} has no base student yet: let it finish first")
+        failed = run.failures(base, wanted)
+        laboratory = run.laboratory(base, LocalPolicy.load(scorer) if scorer else None)
+        environment = environments()
+        stack.callback(environment.close)
+        truths = [true_divergence(trajectory, environment) for trajectory in failed]
+        scores: dict[str, DetectorAccuracy] = {}
+        for name, find in made.items():
+            watch.begin(name)
+            scores[name] = score_detector(truths, find_all(find, failed, laboratory), is_oracle(find))
+            watch.end(f"{scores[name].within_one.rate:.1%} within one step")
+        return report_accuracy(config.environment, config.environment_options, base.name, failed, truths, scores)
 
 
 def _try_out(checkpoint: Checkpoint) -> None:

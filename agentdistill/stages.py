@@ -21,6 +21,7 @@ from agentdistill.policies import Policy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import make_student
+from agentdistill.probing import Laboratory
 from agentdistill.recipes import Recipe
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
 from agentdistill.results import ArmResult, Rate, RunReport, rate_of
@@ -32,6 +33,9 @@ from agentdistill.transcripts import tokenizer_of
 from agentdistill.ways import People, gather, pools_of, refreshed
 
 _SAME: Mapping[str, JsonValue] = MappingProxyType({})
+
+SAMPLED = 128
+"""Episodes that are run at a time until enough of them have failed."""
 
 
 def untrained_student(folder: Path) -> Path:
@@ -185,6 +189,27 @@ class Run:
         )
         self.store.put_result("report", report.model_dump(mode="json"))
         return report
+
+    def failures(self, student: Path, wanted: int) -> list[Trajectory]:
+        """So many failed runs of a student on training tasks, or as many as `most_student_episodes` hold."""
+        rollout = self._rollout(student, keep_snapshots=True)
+        self.watch.begin(f"{student.name}: {wanted} failed runs", wanted)
+        failed: list[Trajectory] = []
+        first = 0
+        while len(failed) < wanted and first < self.config.most_student_episodes:
+            tasks = self._tasks("detectors", first, SAMPLED)
+            specs = [EpisodeSpec(task, derive_seed("detectors", self.config.seed, task.id)) for task in tasks]
+            traces = run_stored(self.store, rollout, "detectors", student.name, first, specs, self.watch)
+            found = [trace for trace in traces if trace.failed]
+            self.watch.advance(len(found))
+            failed += found
+            first += SAMPLED
+        self.watch.end(f"from {first} runs")
+        return failed[:wanted]
+
+    def laboratory(self, student: Path, scorer: LocalPolicy | None = None) -> Laboratory:
+        """What detectors may try out: this student, the run's teacher, and who scores in the teacher's place."""
+        return replace(self._people(self._load(student)), scorer=scorer).laboratory
 
     def _buy(self, arm: str, recipe: Recipe, number: int, student: Path, budget: int) -> Bought:
         """Collect for an arm until `budget` is spent.

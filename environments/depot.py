@@ -400,6 +400,39 @@ class Depot(ToolEnvironment):
         usual = USUAL_SHELF[item]
         return ("take", {"item": item}) if world.at == usual else ("go", {"place": usual})
 
+    def equivalent(self, one: Message, other: Message) -> bool:
+        """Whether two turns are as useful here: the same calls, calls that serve an order line each, or questions."""
+        here, there = ([self._use(call) for call in turn.tool_calls] for turn in (one, other))
+        return bool(here) and not any(call.problem for call in (*one.tool_calls, *other.tool_calls)) and here == there
+
+    def progress(self) -> float:
+        """The share of order lines that lie right: in their box, and not shipped without what belongs in it."""
+        world = self.state
+        right = [world.where[item] == box for item, box in self.order.lines]
+        return sum(right) / len(right)
+
+    def reference(self) -> str:
+        """Where the ordered items are, and which of the ordered boxes are shut."""
+        boxes = [box for _, box in self.order.lines]
+        told = [f"{self._spot(item)} belongs in {box}" for item, box in self.order.lines]
+        told += [f"{box} is shut" for box in dict.fromkeys(boxes) if box in self.state.shut]
+        return "; ".join(told) + "."
+
+    def _use(self, call: ToolCall) -> tuple[str, ...]:
+        """What a call is good for here: equal for calls that serve one order line or another as well."""
+        world, fetch, boxes = self.state, self._fetch(), self._boxes()
+        said = {name: str(value) for name, value in call.arguments.items()}
+        goal = said.get("place") or said.get("item") or said.get("box") or ""
+        if call.name in ("find", "look"):
+            return ("ask",)
+        serves = {
+            "go": not world.holding and goal != world.at and goal in {world.where[item] for item in fetch},
+            "take": not world.holding and goal in fetch and self._in_reach(world.where[goal]),
+            "ship": world.at == "dock" and goal in self._ready(),
+            "open": world.at == "dock" and goal in world.shut and goal in {boxes[item] for item in fetch},
+        }
+        return (call.name, "serves") if serves.get(call.name) else (call.name, goal)
+
 
 def _told(messages: tuple[Message, ...]) -> frozenset[str]:
     """Items of which the conversation says where they are, and boxes of which it says whether they are shut."""

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from agentdistill_environments.depot import Depot
@@ -14,7 +14,7 @@ from agentdistill_environments.repair import Repair
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agentdistill.chat import Renderer
-from agentdistill.divergence import Detector, FirstToolError
+from agentdistill.divergence import Detector, FirstToolError, Probes
 from agentdistill.environment import ToolEnvironment
 from agentdistill.policies import Policy
 from agentdistill.policies.local import LocalPolicy, Sampling
@@ -109,9 +109,13 @@ def depot_student(sampling: Sampling | None = None, steps: int = 60) -> LocalPol
     return LocalPolicy(copy.deepcopy(_schooled(steps)), depot_tokenizer(), sampling or Sampling())
 
 
+NO_PROBES = cast("Probes", None)
+"""For detectors that only look: they must not touch it."""
+
+
 def diverging(
     trajectories: Sequence[Trajectory], detector: Detector | None = None
 ) -> list[tuple[Trajectory, Divergence]]:
     """The failed ones in which a divergence is found."""
     find = detector or FirstToolError()
-    return [(each, found) for each in trajectories if each.failed and (found := find(each, None)) is not None]
+    return [(each, found) for each in trajectories if each.failed and (found := find(each, NO_PROBES)) is not None]

@@ -45,7 +45,7 @@ class Meter:
         """Tokens of a conversation up to where the next turn begins."""
         shown = "\n".join(tool.model_dump_json() for tool in tools)
         if shown not in self._frames:
-            self._frames[shown] = len(self.renderer.prompt([], 0, _BEFORE, tools).ids) - self._count(_BEFORE[0])
+            self._frames[shown] = len(self.renderer.prompt([], 0, _BEFORE, tools).ids) - self.message(_BEFORE[0])
         return self._frames[shown] + sum(map(self.message, messages))
 
     def read(self, trajectory: Trajectory) -> int:
@@ -55,8 +55,7 @@ class Meter:
         total = 0
         for number, step in enumerate(trajectory.steps):
             total += length if number >= first else 0
-            length += len(step.completion.token_ids) or self.message(step.completion.message)
-            length += sum(map(self.message, step.observations))
+            length += self.message(step.completion.message) + sum(map(self.message, step.observations))
         return total
 
     def message(self, message: Message) -> int:
@@ -71,9 +70,13 @@ class Meter:
 
     def _count(self, message: Message) -> int:
         try:
-            if message.role == "assistant":
-                return self.renderer.count(message)
             without = len(self.renderer.prompt([], 0, _BEFORE).ids)
+            if message.role == "assistant":  # with what comes before and behind every turn
+                return (
+                    len(self.renderer.prompt([], 0, (*_BEFORE, message, *_BEFORE)).ids)
+                    - without
+                    - self.message(_BEFORE[0])
+                )
             return len(self.renderer.prompt([], 0, (*_BEFORE, message)).ids) - without
         except TemplateError:  # the template does not let it stand there: its words are what can be counted
             return len(self.renderer.tokenizer.encode(message.content, add_special_tokens=False))

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from agentdistill.cli import comparisons, endpoints, environments, sandboxes
+from agentdistill.cli import comparisons, detectors, endpoints, environments, sandboxes
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(environments.app, name="env", help="List and check environments.")
 app.add_typer(endpoints.app, name="endpoint", help="Check what the server of a model can do.")
+app.command("detectors")(detectors.compare)
 app.add_typer(sandboxes.app, name="sandbox", help="Check sandbox backends, and clear away what dead programs left.")
 
 app.command()(comparisons.compare)

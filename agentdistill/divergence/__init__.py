@@ -7,7 +7,7 @@ potential say that they are oracles.
 """
 
 from agentdistill.divergence.asked import Disagreement, LastingDisagreement
-from agentdistill.divergence.base import Detector, Probes, Settings
+from agentdistill.divergence.base import Detector, Probes, Settings, is_oracle
 from agentdistill.divergence.combined import Earliest, FirstOf, Vote
 from agentdistill.divergence.judged import Judge
 from agentdistill.divergence.likelihood import LikelihoodGap, Surprise
@@ -52,4 +52,5 @@ __all__ = [
     "Surprise",
     "Vote",
     "detector",
+    "is_oracle",
 ]

@@ -106,3 +106,15 @@ def open_steps(trajectory: Trajectory) -> range:
 def calls_of(message: Message) -> str:
     """The calls of a turn as text that is equal for equal calls, whatever their ids; empty where there are none."""
     return "".join(call.model_dump_json(exclude={"id"}) for call in message.tool_calls)
+
+
+def changed(trajectory: Trajectory, number: int) -> bool:
+    """Whether a step left another world than it found; true where that is not known."""
+    before, after = trajectory.world(number - 1), trajectory.world(number)
+    return before is None or after is None or before.world_digest != after.world_digest or after.ended
+
+
+def is_oracle(detector: Detector) -> bool:
+    """Whether a detector, or one of those it is made of, reads what only the environment knows."""
+    parts: tuple[Detector, ...] = getattr(detector, "of", ())
+    return bool(getattr(detector, "oracle", False)) or any(map(is_oracle, parts))

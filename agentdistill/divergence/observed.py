@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from agentdistill.divergence.base import Probes, Settings, calls_of, open_steps
+from agentdistill.divergence.base import Probes, Settings, calls_of, changed, open_steps
 from agentdistill.records import Divergence, OutcomeStatus, Step, Trajectory, derive_seed
 
 FAULTS: tuple[OutcomeStatus, ...] = ("malformed", "unknown_tool", "bad_argument", "failed", "timeout")
@@ -73,8 +73,8 @@ class BrokenVisibleTest(Settings):
             if passed is None:
                 continue
             if passed < most:
-                changed = [k for k in range(since + 1, number) if _changed(trajectory, k)]
-                step = changed[-1] if changed else number
+                acting = [k for k in range(since + 1, number) if changed(trajectory, k)]
+                step = acting[-1] if acting else number
                 return self.found(trajectory, step, "visible tests passed and no longer do", f"{most}, then {passed}")
             most, since = passed, number
         return None
@@ -112,7 +112,7 @@ class NoChange(Settings):
         for number in open_steps(trajectory):
             if trajectory.world(number) is None or trajectory.world(number - 1) is None:
                 return None
-            idle = 0 if _changed(trajectory, number) else idle + 1
+            idle = 0 if changed(trajectory, number) else idle + 1
             if idle == self.patience:
                 return self.found(trajectory, number - idle + 1, "no change", f"{idle} steps changed nothing")
         return None
@@ -177,9 +177,3 @@ def _count(step: Step, signal: str) -> int | None:
     """A signal that counts something; `None` where it is not there, or no count."""
     value = step.signals.get(signal)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _changed(trajectory: Trajectory, number: int) -> bool:
-    """Whether a step left another world than it found; true where that is not known."""
-    before, after = trajectory.world(number - 1), trajectory.world(number)
-    return before is None or after is None or before.world_digest != after.world_digest

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from agentdistill.environment import ToolEnvironment, Truth
 from agentdistill.errors import SandboxError, TaskError, ToolError, UsageError, VerifierError
-from agentdistill.records import Message, Task, Verdict
+from agentdistill.records import Message, Task, ToolCall, Verdict
 from agentdistill.sandbox import Sandbox, SandboxBackend
 from agentdistill.tools import tool
 
-from .edits import Done, occurrences
+from .edits import Done, edits, occurrences
 from .judge import judge, run_visible_tests
 from .tasks import Package, draw_task, make_tasks
 from .teacher import Situation, next_call
@@ -275,7 +275,68 @@ class Repair(ToolEnvironment):
         """The turn of a competent agent, `knowing` or `exploring`, from whatever state this is."""
         return next_call(self._situation(), messages, style)
 
+    def equivalent(self, one: Message, other: Message) -> bool:
+        """Whether two turns have the same effect here: the same file opened, the same text left, only looked around.
+
+        Two edits of different lines are alike too, if each puts its line right.
+        """
+        here, there = ([self._effect(call) for call in turn.tool_calls] for turn in (one, other))
+        return bool(here) and None not in here and sorted(map(str, here)) == sorted(map(str, there))
+
+    def progress(self) -> float:
+        """The share of what was wrong at the start that is right now; below 0 where more is wrong, -1 if it is lost."""
+        package, now = self.package, self._situation()
+        if now.cost is None:
+            return -1.0
+        at_start = sum(len(edits(package.files[path], text)) for path, text in package.solution.items())
+        wrong = sum(len(edits(now.files[path], package.solution[path])) for path in now.damaged) + now.leftover
+        return 1 - wrong / (at_start + bool(package.leftover))
+
+    def reference(self) -> str:
+        """The edits that repair the package as it was at the start, in words."""
+        told = []
+        for path, text in self.package.solution.items():
+            changes = [
+                f'in line {edit.line} replace "{edit.old}" by "{edit.new}"'
+                for edit in edits(self.package.files[path], text)
+            ]
+            told += [f"Open {path}: {', '.join(changes)}."] if changes else []
+        told += [f"Delete {self.package.leftover}."] if self.package.leftover else []
+        return " ".join([*told, "Submit."])
+
     # ---- inside --------------------------------------------------------------------------------------------------
+
+    def _effect(self, call: ToolCall) -> tuple[str, ...] | None:
+        """What a call would come to, as words that are equal for equal effects; `None` if it does not go through."""
+        said = {name: str(value) for name, value in call.arguments.items()}
+        if call.problem:
+            return None
+        if call.name in ("list", "search", "test"):
+            return ("look",)
+        if call.name == "submit":
+            return ("submit",)
+        if call.name in ("open", "delete") and said.get("path"):
+            try:
+                return (call.name, _clean(said["path"])) if self._read(said["path"]) is not None else None
+            except ToolError:
+                return None
+        if call.name not in ("edit", "undo") or not self.state.open:
+            return None
+        lines = self._open_lines()
+        if call.name == "undo":
+            if not self.state.edits:
+                return None
+            number, after = self.state.edits[-1].line, self.state.edits[-1].before
+        else:
+            line = said.get("line", "")
+            number = int(line) if line.isdecimal() else 0
+            if not 1 <= number <= len(lines) or occurrences(lines[number - 1], said.get("old", "")) != 1:
+                return None
+            after = lines[number - 1].replace(said.get("old", ""), said.get("new", ""), 1)
+        goal = self.package.solution.get(self.state.open, "").split("\n")
+        if number <= len(goal) and lines[number - 1] != after == goal[number - 1]:
+            return ("put a line right",)
+        return ("edit", str(number), after)
 
     @property
     def _sandbox(self) -> Sandbox:
