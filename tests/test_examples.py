@@ -29,11 +29,18 @@ def test_the_example_environment_passes_every_check() -> None:
     assert len(checks) >= 10
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_shipped_config_is_valid(config: Path) -> None:
+    from agentdistill.comparison import read_grid
+    from agentdistill.recipes import read_recipe
     from agentdistill.settings import RunConfig
 
-    assert read_config(config, [], RunConfig).environment
+    if config.parent.name == "recipes":
+        assert read_recipe(config).way
+    elif config.parent.name == "grids":
+        assert read_grid(config).variants
+    else:
+        assert read_config(config, [], RunConfig).environment
 
 
 def test_the_readme_names_every_file_of_the_library() -> None:

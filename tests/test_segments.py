@@ -143,7 +143,7 @@ def depot_run(detector: str, limit: int) -> tuple[Watched, list[Trajectory], lis
     detectors = {
         "error": FirstToolError(),
         "random": RandomStep(),
-        "either": Earliest([FirstToolError(), RandomStep()]),
+        "either": Earliest(of=(FirstToolError(), RandomStep())),
     }
     failures, climbs = takeovers(Depot, watched, Depot(gap=0).make_tasks("train", 12), detectors[detector])
     return watched, failures, climbs
@@ -198,7 +198,7 @@ def test_on_repair_the_trainer_feeds_the_prefix_the_student_was_fed(tmp_path):
         rows, _ = segments_of(lessons, Renderer(tokenizer), 900)
         train(model, [Pool(rows, 1.0)], TrainingConfig(steps=60, tokens_per_step=200, learning_rate=1e-2), seed=0)
         watched = Watched(LocalPolicy(model, tokenizer, Sampling(max_new_tokens=40)))
-        failures, climbs = takeovers(make, watched, tasks[:6], Earliest([FirstToolError(), RandomStep()]))
+        failures, climbs = takeovers(make, watched, tasks[:6], Earliest(of=(FirstToolError(), RandomStep())))
         check_tokens(watched, climbs, 4000)
         assert any(o.status != "ok" for each in failures for step in each.steps for o in step.outcomes)
 
