@@ -46,7 +46,14 @@ def compare(
     if as_json:
         typer.echo(text)
     else:
-        Console(width=140).print(table_of(report))
+        console = Console(width=140)
+        console.print(table_of(report))
+        for name, row in report.detectors.items():
+            if row.recoverable_right is not None:
+                console.print(
+                    f"{name}: right about {row.recoverable_right.rate:.1%} of {row.recoverable_right.n} probed worlds being "
+                    f"still recoverable; {row.beyond_bound} runs with more than log2(n) + 1 probes"
+                )
 
 
 def ready(with_scorer: bool) -> Mapping[str, DetectorSpec]:
