@@ -166,8 +166,8 @@ def test_all_detectors_are_served_by_one_call_of_the_teacher():
 
 @pytest.mark.parametrize(
     "detector",
-    [LastRecoverable(), CostToGo(), pytest.param(StudentValue(tries=1), marks=pytest.mark.slow), Disagreement()],
-    ids=lambda d: type(d).__name__,
+    [LastRecoverable(), CostToGo(), Disagreement(), pytest.param(StudentValue(tries=1), marks=pytest.mark.slow)],
+    ids=lambda detector: type(detector).__name__,
 )
 def test_a_finding_and_its_cost_do_not_depend_on_company(detector):
     runs = [replace_steps(run, 2) for run in failed_runs(2)]

@@ -49,10 +49,11 @@ def compare(
         console = Console(width=140)
         console.print(table_of(report))
         for name, row in report.detectors.items():
-            if row.recoverable_right is not None:
+            right = row.recoverable_right
+            if right is not None:
                 console.print(
-                    f"{name}: right about {row.recoverable_right.rate:.1%} of {row.recoverable_right.n} probed worlds being "
-                    f"still recoverable; {row.beyond_bound} runs with more than log2(n) + 1 probes"
+                    f"{name}: right about {right.n} probed worlds being still recoverable in {right.rate:.1%}; "
+                    f"{row.beyond_bound} runs with more than ⌈log2 n⌉ + 1 of them"
                 )
 
 
