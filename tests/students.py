@@ -104,7 +104,7 @@ def _schooled(steps: int) -> LlamaForCausalLM:
     return model
 
 
-def depot_student(sampling: Sampling | None = None, steps: int = 60) -> LocalPolicy:
+def depot_student(sampling: Sampling | None = None, steps: int = 90) -> LocalPolicy:
     """A half-trained student: it makes real calls, and mistakes of every kind."""
     return LocalPolicy(copy.deepcopy(_schooled(steps)), depot_tokenizer(), sampling or Sampling())
 

@@ -41,7 +41,7 @@ def _reads(node: object, names: frozenset[str]) -> bool:
 
     plain = (
         *(nodes.Output, nodes.TemplateData, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.If, nodes.CondExpr),
-        *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Concat, nodes.Add),
+        *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Concat, nodes.Add, nodes.List),
     )
     if isinstance(node, nodes.Name):
         return node.ctx == "load" and node.name in names

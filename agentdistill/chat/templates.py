@@ -61,7 +61,9 @@ class Template:
         self._pieces: Memory = {}
         self._ends: dict[bool, str] | None = None
         if isinstance(source, str) and self.form.system and is_separable(source):
-            self._ends = {generate: self._apply([], [], generate) for generate in (False, True)}
+            one: Plain = {"role": "user", "content": self._content("")}
+            size = len(self._apply([one, one], [], False)) - len(self._apply([one], [], False))
+            self._ends = {generate: self._apply([one], [], generate)[size:] for generate in (False, True)}
 
     def stop(self, message: Message) -> Stop:
         """What ends this assistant turn."""
@@ -201,9 +203,10 @@ class Template:
         key = (id(message),)
         if key in self._pieces:
             return self._pieces[key][0]
-        text = self._apply([self._plain(message, _names(messages))], [], False)
+        apart = message.name is not None or message.tool_call_id is None  # else its name is in another message
+        text = self._apply([self._plain(message, {} if apart else _names(messages))], [], False)
         text = text[: len(text) - len(self._ends[False])]
-        if message.name is not None or message.tool_call_id is None:  # else its name is in another message
+        if apart:
             _remember(self._pieces, key, text, (message,), _REMEMBERED_PIECES)
         return text
 
