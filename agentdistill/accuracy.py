@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
+from agentdistill.divergence import LastRecoverable, Probes
 from agentdistill.environment import ToolEnvironment
 from agentdistill.records import Cost, Divergence, Record, Trajectory
 from agentdistill.results import Rate, rate_of
@@ -17,7 +18,8 @@ class DetectorAccuracy(Record):
     """How one detector did. Rates are shares of the failed runs in which the truth sees a divergence.
 
     `broken` counts runs in which a probe's machinery broke: they are in no rate. Costs are per failed run, with or
-    without a divergence.
+    without a divergence. `last_recoverable` also tells how often it was right about a world it probed being still
+    recoverable, and in how many runs it probed more than ⌈log2 n⌉ + 1 worlds.
     """
 
     oracle: bool
@@ -30,6 +32,8 @@ class DetectorAccuracy(Record):
     student_tokens: float
     broken: int
     reasons: dict[str, int]
+    recoverable_right: Rate | None = None
+    beyond_bound: int | None = None
 
 
 class AccuracyReport(Record):
@@ -46,6 +50,40 @@ class AccuracyReport(Record):
     truth_reasons: dict[str, int]
     mean_steps: float
     detectors: dict[str, DetectorAccuracy]
+
+
+class WatchedRecoverable(LastRecoverable):
+    """The last recoverable state, with every world it probed written down: trajectory, step, whether recoverable."""
+
+    notes: list[tuple[str, int, bool]] = Field(default_factory=list)
+    """What was probed, in the order in which it was."""
+
+    def recoverable(self, trajectory: Trajectory, step: int, probes: Probes) -> bool:
+        """As the detector does it, and written down."""
+        answer = super().recoverable(trajectory, step, probes)
+        self.notes.append((trajectory.id, step, answer))
+        return answer
+
+    def checked(
+        self, score: DetectorAccuracy, trajectories: Sequence[Trajectory], environment: ToolEnvironment
+    ) -> DetectorAccuracy:
+        """The score, with what the truth says of the worlds that were probed: can they be won in the steps left?"""
+        by_id = {each.id: each for each in trajectories}
+        right = 0
+        for name, step, answer in self.notes:
+            world = by_id[name].world(step)
+            assert world is not None
+            environment.restore(world, task=by_id[name].task)
+            truth = environment.truth()
+            right += truth is not None and truth.winnable(environment.remaining) == answer
+        probed = Counter(name for name, _, _ in self.notes)
+        bound = {name: math.ceil(math.log2(max(1, len(by_id[name].steps)))) + 1 for name in probed}
+        return score.model_copy(
+            update={
+                "recoverable_right": rate_of(right, len(self.notes)),
+                "beyond_bound": sum(count > bound[name] for name, count in probed.items()),
+            }
+        )
 
 
 def true_divergence(trajectory: Trajectory, environment: ToolEnvironment) -> Divergence | None:

@@ -16,12 +16,13 @@ from pathlib import Path
 from agentdistill.accuracy import (
     AccuracyReport,
     DetectorAccuracy,
+    WatchedRecoverable,
     report_accuracy,
     score_detector,
     true_divergence,
 )
 from agentdistill.collection import Bought
-from agentdistill.divergence import DetectorSpec, detector, is_oracle
+from agentdistill.divergence import DetectorSpec, LastRecoverable, detector, is_oracle
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
@@ -135,7 +136,11 @@ def compare_detectors(
         scores: dict[str, DetectorAccuracy] = {}
         for name, find in made.items():
             watch.begin(name)
+            if type(find) is LastRecoverable and find.actor == "teacher":
+                find = WatchedRecoverable(**find.model_dump())
             scores[name] = score_detector(truths, find_all(find, failed, laboratory), is_oracle(find))
+            if isinstance(find, WatchedRecoverable):
+                scores[name] = find.checked(scores[name], failed, environment)
             watch.end(f"{scores[name].within_one.rate:.1%} within one step")
         return report_accuracy(config.environment, config.environment_options, base.name, failed, truths, scores)
 

@@ -408,10 +408,12 @@ class Depot(ToolEnvironment):
         return bool(here) and not any(call.problem for call in (*one.tool_calls, *other.tool_calls)) and here == there
 
     def progress(self) -> float:
-        """The share of order lines that lie right: in their box, and not shipped without what belongs in it."""
+        """The share of order lines that lie right, less that of those which no longer can: broken, or shipped amiss."""
         world = self.state
+        gone = (BROKEN, *world.shipped)
         right = [world.where[item] == box for item, box in self.order.lines]
-        return sum(right) / len(right)
+        lost = [world.where[item] != box and {world.where[item], box} & {*gone} for item, box in self.order.lines]
+        return (sum(right) - sum(map(bool, lost))) / len(right)
 
     def reference(self) -> str:
         """Where the ordered items are, and which of the ordered boxes are shut."""

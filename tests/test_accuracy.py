@@ -10,9 +10,10 @@ from agentdistill_environments.depot import Depot
 from agentdistill_environments.repair import Repair
 from students import call, depot_student, play, run_all, specs_of
 
-from agentdistill.accuracy import costs_to_go, score_detector, true_divergence
+from agentdistill.accuracy import WatchedRecoverable, costs_to_go, score_detector, true_divergence
 from agentdistill.cli.main import main
 from agentdistill.policies.scripted import ScriptedPolicy, ScriptedTeacher
+from agentdistill.probing import Laboratory, find_all
 from agentdistill.records import Cost, Divergence, Message
 from agentdistill.rollout import Rollout
 
@@ -50,6 +51,23 @@ def test_rates_are_over_runs_with_a_divergence_and_costs_over_all():
     score = score_detector(truths, found, oracle=False)
     assert (score.exact.rate, score.within_one.rate, score.found.rate, score.exact.n) == (0.25, 0.5, 0.75, 4)
     assert (score.broken, score.teacher_calls, score.teacher_tokens) == (1, 2.0, 10.0)
+
+
+def test_the_bisecting_detector_is_right_about_what_is_recoverable_in_few_probes():
+    def calm() -> Depot:
+        return Depot(gap=0)
+
+    student = depot_student()
+    runs = [run for run in play(calm, student, 6) if run.failed]
+    lab = Laboratory(
+        Rollout(calm, student, workers=1), Rollout(calm, ScriptedTeacher("knowing"), workers=1), student.renderer
+    )
+    find = WatchedRecoverable()
+    found = find_all(find, runs, lab)
+    score = find.checked(score_detector([true_divergence(run, calm()) for run in runs], found, False), runs, calm())
+    assert score.recoverable_right is not None
+    assert (score.recoverable_right.rate, score.beyond_bound) == (1.0, 0)
+    assert score.recoverable_right.n >= 2 * len(runs)
 
 
 def test_depot_takes_either_order_line_for_as_useful_and_questions_for_questions():

@@ -46,7 +46,15 @@ def compare(
     if as_json:
         typer.echo(text)
     else:
-        Console(width=140).print(table_of(report))
+        console = Console(width=140)
+        console.print(table_of(report))
+        for name, row in report.detectors.items():
+            right = row.recoverable_right
+            if right is not None:
+                console.print(
+                    f"{name}: right about {right.n} probed worlds being still recoverable in {right.rate:.1%}; "
+                    f"{row.beyond_bound} runs with more than ⌈log2 n⌉ + 1 of them"
+                )
 
 
 def ready(with_scorer: bool) -> Mapping[str, DetectorSpec]:
