@@ -6,6 +6,8 @@ goes on. All need snapshots.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from agentdistill.divergence.base import Probes, Settings
@@ -45,30 +47,54 @@ class LastRecoverable(Settings):
 
 
 class StudentValue(Settings):
-    """Where the student's own chance collapses: the share of its continuations that succeed, from every world it left.
+    """Where the student's own chance collapses: the share of its continuations that succeed, from worlds it left.
 
-    The divergence is the one change from a higher to a lower chance that explains the shares best (least squares), so
-    that a single lucky continuation does not move it. No teacher calls; n times `tries` continuations of the student.
-    The Monte-Carlo value of STeCa (2502.14276) and IPR (2406.11176), without an expert to compare with.
+    With the whole search, the divergence is the one change from a higher to a lower chance that explains the shares of
+    all worlds best (least squares), so that a single lucky continuation does not move it: n times `tries` continuations.
+    By bisection it is the step after which less than half of the chance at the start is left: about log2 n times
+    `tries`. No teacher calls either way. The Monte-Carlo value of STeCa (2502.14276) and IPR (2406.11176), without an
+    expert to compare with.
     """
 
     tries: int = Field(default=4, ge=1)
     """Continuations of the student from each world."""
+    search: Literal["all", "bisection"] = "all"
+    """Which worlds are tried: all that it left, or as many as a bisection needs."""
 
     def __call__(self, trajectory: Trajectory, probes: Probes) -> Divergence | None:
-        """The step at which the chance falls; `None` if the student never succeeds from anywhere."""
-        shares = []
-        for step in range(len(trajectory.steps)):
-            ended = probes.continue_from(trajectory, step, "student", self.tries)
-            shares.append(sum(each.succeeded for each in ended) / self.tries)
+        """The step at which the chance falls; `None` if the student never succeeds from anywhere it was tried."""
+        return self._bisect(trajectory, probes) if self.search == "bisection" else self._fit(trajectory, probes)
+
+    def _fit(self, trajectory: Trajectory, probes: Probes) -> Divergence | None:
+        shares = [self._share(trajectory, step, probes) for step in range(len(trajectory.steps))]
         shares.append(0.0)  # the run itself failed
         drop, step = max(((_explained(shares, at), -at) for at in range(1, len(shares))), default=(0.0, 0))
         if drop <= 0:
             return None
         at = -step
-        before, after = _mean(shares[:at]), _mean(shares[at:])
+        return self._fallen(trajectory, at, _mean(shares[:at]), _mean(shares[at:]))
+
+    def _bisect(self, trajectory: Trajectory, probes: Probes) -> Divergence | None:
+        first = before = self._share(trajectory, 0, probes)
+        after = 0.0  # the run itself failed
+        good, lost = 0, len(trajectory.steps)
+        while first and lost - good > 1:
+            middle = (good + lost) // 2
+            share = self._share(trajectory, middle, probes)
+            if share * 2 >= first:
+                good, before = middle, share
+            else:
+                lost, after = middle, share
+        return self._fallen(trajectory, lost, before, after) if first else None
+
+    def _share(self, trajectory: Trajectory, step: int, probes: Probes) -> float:
+        """The share of the student's continuations after `step` steps that succeed."""
+        ended = probes.continue_from(trajectory, step, "student", self.tries)
+        return sum(each.succeeded for each in ended) / self.tries
+
+    def _fallen(self, trajectory: Trajectory, step: int, before: float, after: float) -> Divergence | None:
         evidence = f"{before:.0%} of the student's continuations succeed before it, {after:.0%} after it"
-        return self.found(trajectory, at, "the student's chance collapses", evidence, before - after)
+        return self.found(trajectory, step, "the student's chance collapses", evidence, before - after)
 
 
 class CostToGo(Settings):
