@@ -177,11 +177,24 @@ class Collector:
         return [trace for trace in traces if not trace.errored]
 
     def diverged(
-        self, student: Rollout, detector: Detector, laboratory: Laboratory, want: int, everything: bool
+        self,
+        student: Rollout,
+        detector: Detector,
+        laboratory: Laboratory,
+        want: int,
+        *,
+        everything: bool = False,
+        before: bool = False,
     ) -> list[tuple[Trajectory, Divergence]]:
-        """The next `want` runs in which a divergence is found: failed ones, or any with `everything`; fewer at the end.
+        """The next `want` runs in which a divergence is found; fewer at the end. What is tried and asked is charged.
 
-        What the detector tried out and asked is charged.
+        Args:
+            student: who runs, as long as there are not enough.
+            detector: finds the divergence.
+            laboratory: what it may try out.
+            want: how many.
+            everything: whether runs that succeed are looked at too.
+            before: whether it is gone on from before the mistake: then it may be the last step of a run.
         """
         found: list[tuple[Trajectory, Divergence]] = []
         while len(found) < want:
@@ -195,10 +208,13 @@ class Collector:
             findings = self._find(detector, laboratory, now)
             self.charge_findings(laboratory.teacher.policy.name, now, findings)
             for trace, finding in zip(now, findings, strict=True):
-                if finding.divergence is None:
+                place = finding.divergence
+                if place is None:
                     self.bought.refused["infrastructure error" if finding.problem else "no divergence found"] += 1
+                elif place.step >= len(trace.steps) and not before:
+                    self.bought.refused["it was over with the mistake"] += 1
                 else:
-                    found.append((trace, finding.divergence))
+                    found.append((trace, place))
         return found
 
     def recoveries(self, takeover: Takeover, states: Sequence[tuple[Trajectory, Divergence]]) -> list[Recovery]:

@@ -155,7 +155,10 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
     recoveries: list[Recovery] = []
     failures: dict[str, Trajectory] = {}
     for want in collector.chunks():
-        states = collector.diverged(people.student, find, laboratory, want, recipe.on == "all")
+        before = recipe.takeover.place == "before"
+        states = collector.diverged(
+            people.student, find, laboratory, want, everything=recipe.on == "all", before=before
+        )
         if not states:
             break
         late = at(recipe.curriculum.delay, collector.round)
@@ -189,7 +192,9 @@ def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> Non
 def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
     """The student tries again and again from the point of divergence; nothing of it costs the teacher a token."""
     laboratory, find = people.laboratory, detector(recipe.detectors, people.seed)
-    states = collector.diverged(people.student, find, laboratory, collector.most_episodes, recipe.on == "all")
+    every = recipe.on == "all"
+    most = collector.most_episodes
+    states = collector.diverged(people.student, find, laboratory, most, everything=every, before=True)
     choices = list(choose(people.student, states, recipe.attempts))
     collector.bought.student_tokens += sum(choice.cost.student_tokens for choice in choices)
     best = [choice.best for choice in choices if choice.best is not None]
