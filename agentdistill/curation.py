@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentdistill.leaks import leak_in
+from agentdistill.leaks import leak_in, silenced
 from agentdistill.policies import Scorer, ScoreRequest
 from agentdistill.records import Message, Recovery, Segment, Task, Trajectory, digest_of
 
@@ -26,9 +26,10 @@ class CurationConfig(BaseModel):
 
     verified: bool = True
     """Keep only what the hidden check has passed."""
-    leaks: Literal["refuse", "strict", "keep"] = "refuse"
-    """Whether to refuse what says something of the private note, or talks of a hand-over; `strict` also refuses words
-    for others and for sources that the conversation has not used before."""
+    leaks: Literal["silence", "refuse", "strict", "keep"] = "silence"
+    """What is done about a teacher's private note and talk of a hand-over. `refuse` rejects traces in which either is
+    found. `silence` does so too, and of a teacher that was told a note keeps the calls only: no pattern finds all that
+    can be said in words. `strict` refuses words for others and for sources that the conversation has not used."""
     most_repeats: int | None = Field(None, gt=0)
     """Times the same call may be made in the same world by the one who is learnt from."""
     most_echoes: int | None = Field(None, gt=0)
@@ -86,6 +87,8 @@ def curate(
     kept: Counter[tuple[str, str]] = Counter()
     texts: dict[str, list[set[tuple[str, ...]]]] = {}
     for trace in traces:
+        if isinstance(trace, Recovery) and trace.note and config.leaks == "silence":
+            trace = trace.model_copy(update={"trajectory": silenced(trace.trajectory)})
         recovery = trace if isinstance(trace, Recovery) else None
         trajectory = trace.trajectory if isinstance(trace, Recovery) else trace
         start = trajectory.parent.step if trajectory.parent else 0

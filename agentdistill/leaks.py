@@ -5,7 +5,8 @@ counts: a note's canary; stretches of words of the note, or one of its identifie
 hand-overs, and sources that the conversation does not have. Acting on what one was told is no leak: arguments of calls
 may agree with the note in more words than what is said beside them.
 
-What it cannot see: a single ordinary word of the note, or its meaning in other words.
+What it cannot see: a single ordinary word of the note, or its meaning in other words. So the words of a teacher that
+was told something are better left out altogether (`silenced`): what it does is what the student is to learn.
 """
 
 from __future__ import annotations
@@ -176,6 +177,27 @@ def leak_in(trajectory: Trajectory, note: str = "", strict: bool = False) -> str
             if leak := _leak(spoken, arguments, told, before, strict):
                 return leak
     return ""
+
+
+def silenced(trajectory: Trajectory) -> Trajectory:
+    """The trajectory without the words that the teacher said beside its calls after the hand-over.
+
+    A turn that makes no call has nothing but its words, and keeps them. Ids of turns that change are forgotten.
+    """
+    first = trajectory.parent.step if trajectory.parent else 0
+    steps = list(trajectory.steps)
+    for index in range(first, len(steps)):
+        said = steps[index].completion
+        if (
+            steps[index].actor == "teacher"
+            and said.message.tool_calls
+            and (said.message.content or said.message.reasoning)
+        ):
+            message = said.message.model_copy(update={"content": "", "reasoning": ""})
+            unknown = {"token_ids": (), "context_ids": (), "logprobs": (), "fresh": False, "inferred": False}
+            completion = said.model_copy(update={"message": message, **unknown})
+            steps[index] = steps[index].model_copy(update={"completion": completion})
+    return trajectory.model_copy(update={"steps": tuple(steps)})
 
 
 def _leak(spoken: str, arguments: str, told: list[str], before: str, strict: bool) -> str:

@@ -84,11 +84,11 @@ def once(lines: Sequence[str]) -> Callable[[Request], str]:
     return say
 
 
-def saying(recovery: Recovery, line: str, number: int) -> Recovery:
-    """The same climb, in which the teacher says one line more."""
+def saying(recovery: Recovery, line: str, number: int, calls: bool = True) -> Recovery:
+    """The same climb, in which the teacher says one line more, or nothing but that line."""
     trace = recovery.trajectory
     step = trace.steps[4]
-    message = step.completion.message.model_copy(update={"content": line})
+    message = step.completion.message.model_copy(update={"content": line} | ({} if calls else {"tool_calls": ()}))
     said = step.model_copy(update={"completion": step.completion.model_copy(update={"message": message})})
     steps = (*trace.steps[:4], said, *trace.steps[5:])
     told = trace.model_copy(update={"id": f"{trace.id}-{number}", "steps": steps})
@@ -98,21 +98,53 @@ def saying(recovery: Recovery, line: str, number: int) -> Recovery:
 # ---- the leak filter -------------------------------------------------------------------------------------------------
 
 
-def test_what_a_talkative_teacher_says_of_the_hand_over_reaches_no_segment():
+@pytest.mark.parametrize("name", ["talk", "talk_heldout", "talk_after", "talk_last", "talk_by_another_hand"])
+def test_what_a_talkative_teacher_says_beside_its_calls_reaches_no_segment(name):
+    lines = phrases(name)
+    (real,) = taken_over(lambda request: "", 1, note=("reference",))
+    recoveries = [saying(real, line, number) for number, line in enumerate(lines)]
+    assert [each.trajectory.steps[4].completion.message.content for each in recoveries] == lines
+    curated = curate(recoveries, CurationConfig())
+    assert len(curated.kept) == len(lines)  # what it did is kept
+    renderer = depot_student().renderer
+    rows, refused = segments_of([each.trajectory for each in curated.kept], renderer, 1000)
+    quiet = rows_of(real.trajectory, renderer, 1000)[0]
+    assert not refused
+    assert {row.input_ids for row in rows} == {quiet.input_ids}
+    assert {row.loss_mask for row in rows} == {quiet.loss_mask}
+
+
+def test_a_turn_that_is_nothing_but_talk_is_refused():
+    (real,) = taken_over(lambda request: "", 1, note=("reference",))
+    lines = [*phrases("talk"), *phrases("talk_heldout")]
+    recoveries = [saying(real, line, number, calls=False) for number, line in enumerate(lines)]
+    assert curate(recoveries, CurationConfig()).refused == {"leak: talk of a hand-over": len(lines)}
+
+
+def test_talk_of_a_teacher_whose_words_are_kept_is_refused():
     lines = [*phrases("talk"), *phrases("talk_heldout")]
     recoveries = taken_over(once(lines), len(lines), note=("reference",))
     assert all(each.verified for each in recoveries)
-    curated = curate(recoveries, CurationConfig())
+    curated = curate(recoveries, CurationConfig(leaks="refuse"))
     assert curated.kept == []
     assert curated.refused == {"leak: talk of a hand-over": len(lines)}
 
 
-def test_honest_words_are_refused_in_at_most_two_of_a_hundred_traces():
-    lines = [line for name in ("honest", "honest_heldout", "honest_after", "honest_last") for line in phrases(name)]
-    assert len(lines) >= 300
+def test_of_phrases_by_another_hand_as_many_are_found_as_the_readme_says():
+    lines, honest = phrases("talk_by_another_hand"), phrases("honest_by_another_hand")
+    assert sum(bool(talk_in(line)) for line in lines) == 46
+    assert sum(bool(talk_in(line, strict=True)) for line in lines) == 56
+    assert sum(bool(talk_in(line)) for line in honest) == 0
+
+
+@pytest.mark.parametrize("leaks", ["silence", "refuse"])
+def test_honest_words_are_refused_in_at_most_two_of_a_hundred_traces(leaks):
+    names = ("honest", "honest_heldout", "honest_after", "honest_last", "honest_by_another_hand")
+    lines = [line for name in names for line in phrases(name)]
+    assert len(lines) >= 450
     (real,) = taken_over(lambda request: "", 1, note=("reference",))
     recoveries = [saying(real, line, number) for number, line in enumerate(lines)]
-    curated = curate(recoveries, CurationConfig())
+    curated = curate(recoveries, CurationConfig(leaks=leaks))
     assert len(curated.reasons) <= 0.02 * len(lines), curated.refused
 
 
@@ -135,7 +167,7 @@ def test_nothing_of_a_fresh_random_note_reaches_a_segment():
         return [f"So: {' '.join(words[2:7])}.", f"See {words[-1]}", f"id {mark}", "Let me look."][number]
 
     recoveries = taken_over(quote, 12, note=("reference",))
-    curated = curate(recoveries, CurationConfig())
+    curated = curate(recoveries, CurationConfig(leaks="refuse"))
     assert curated.refused == {"leak: words of the private note": 6, "leak: canary of the private note": 3}
     renderer = depot_student().renderer
     rows, _ = segments_of([each.trajectory for each in curated.kept], renderer, 4000)

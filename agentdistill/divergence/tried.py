@@ -50,7 +50,7 @@ class StudentValue(Settings):
     """Where the student's own chance collapses: the share of its continuations that succeed, from worlds it left.
 
     With the whole search, the divergence is the one change from a higher to a lower chance that explains the shares of
-    all worlds best (least squares), so that a single lucky continuation does not move it: n times `tries` continuations.
+    all worlds best (least squares), so that one lucky continuation does not move it: n times `tries` continuations.
     By bisection it is the step after which less than half of the chance at the start is left: about log2 n times
     `tries`. No teacher calls either way. The Monte-Carlo value of STeCa (2502.14276) and IPR (2406.11176), without an
     expert to compare with.
