@@ -17,11 +17,13 @@ from agentdistill.curation import CurationConfig
 from agentdistill.curriculum import Curriculum
 from agentdistill.divergence import DetectorSpec, detector
 from agentdistill.errors import ConfigError, nearest
-from agentdistill.losses import LossSpec
+from agentdistill.losses import LossSpec, load_loss, needs_of
 from agentdistill.takeover import TakeoverConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Style = Literal["knowing", "exploring"]
+_SCORED = ('"scorer"', '"likelihood_gap"', '"surprise"')
+"""Names of teachers and detectors that it is needed for."""
 CROSS_ENTROPY = LossSpec(name="masked_cross_entropy")
 
 
@@ -158,3 +160,11 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         )
     found: Recipe = validated(path, values, classes[way])
     return found
+
+
+def asks_scorer(recipe: Recipe) -> bool:
+    """Whether a recipe works with the run's learned teacher, so that its results depend on who that is."""
+    told = recipe.model_dump_json()
+    needs = needs_of(load_loss(recipe.loss)) | needs_of(load_loss(recipe.replay_loss))
+    scored = isinstance(recipe, ScoreRecipe) and recipe.by == "tokens"
+    return scored or bool(needs & {"teacher_logits", "teacher_logprobs"}) or any(word in told for word in _SCORED)

@@ -9,7 +9,7 @@ from agentdistill.policies.calling import ConnectionConfig
 from agentdistill.policies.endpoint import EndpointConfig
 from agentdistill.policies.local import Checkpoint, Sampling
 from agentdistill.policies.tiny import TinyConfig
-from agentdistill.recipes import CleanRecipe, Recipe, TakeoverRecipe
+from agentdistill.recipes import CleanRecipe, Recipe, TakeoverRecipe, asks_scorer
 from agentdistill.sandbox import Limits
 from agentdistill.training import TrainingConfig
 
@@ -110,7 +110,7 @@ class RunConfig(BaseModel):
 
         How a teacher is reached, and what it may cost, does not; what is an arm's own is in `arm_identity`.
         """
-        own = {"teacher", "teacher_budget", "arms", "budget_tokens", "rounds", "training"}
+        own = {"teacher", "teacher_budget", "scorer", "arms", "budget_tokens", "rounds", "training"}
         kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude=own)
         if isinstance(self.teacher, EndpointConfig):
             kept["teacher"] = self.teacher.model_dump(mode="json", exclude=set(ConnectionConfig.model_fields))
@@ -120,8 +120,11 @@ class RunConfig(BaseModel):
 
     def arm_identity(self, name: str) -> dict[str, JsonValue]:
         """What decides an arm's results beside the run's `identity`."""
+        recipe = self.arms[name]
+        scorer = self.scorer.model_dump(mode="json") if self.scorer and asks_scorer(recipe) else None
         return {
-            "recipe": self.arms[name].model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json"),
+            "scorer": scorer,
             "budget_tokens": self.budget_tokens,
             "rounds": self.rounds,
             "training": self.training.model_dump(mode="json"),
