@@ -244,8 +244,9 @@ def test_a_detector_of_ones_own_is_one_file_and_used_by_its_name():
     run = trajectory(*[step(text="no", world=str(at)) for at in range(5)])
     assert detector([f"{OWN}:SameAnswer"])(run, NO_PROBES).step == 1
     assert detector([{"name": f"{OWN}:SameAnswer", "times": 9}])(run, NO_PROBES) is None
-    config = RunConfig(environment="depot", detectors=[{"name": f"{OWN}:SameAnswer", "times": 2}, "loop"])
-    assert detector(config.detectors)(run, NO_PROBES).detector == "SameAnswer"
+    mine = {"way": "takeover", "detectors": [{"name": f"{OWN}:SameAnswer", "times": 2}, "loop"]}
+    config = RunConfig.model_validate({"environment": "depot", "arms": {"mine": mine}})
+    assert detector(config.arms["mine"].detectors)(run, NO_PROBES).detector == "SameAnswer"
 
 
 def test_a_combination_with_an_oracle_in_it_is_one():
