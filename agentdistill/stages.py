@@ -214,7 +214,11 @@ class Run:
     def _buy(self, arm: str, recipe: Recipe, number: int, student: Path, budget: int) -> Bought:
         """Collect for an arm until `budget` is spent.
 
-        What was bought once stays what it was: a resumed run trains on the same rows.
+        What was bought once stays what it was: a resumed run trains on the same rows. An arm whose tokens bought nothing
+        to learn from is no error: it learns from the base's clean traces alone, and the report says why.
+
+        Raises:
+            ConfigError: the base has nothing to learn from, or an arm's teacher has said nothing at all.
         """
         place = f"bought/{arm}/{number}"
         stored = self.store.result(place)
@@ -236,7 +240,7 @@ class Run:
         people = self._people(policy)
         self.watch.begin(f"{arm}: buying {budget:,} teacher tokens, round {number + 1}", budget)
         bought = gather(recipe, collector, people)
-        if bought.empty:
+        if bought.empty and (arm == "base" or not bought.teacher_tokens):
             reasons = ", ".join(f"{count} {reason}" for reason, count in bought.refused.items()) or "none at all"
             raise ConfigError(f"arm {arm!r}: {budget} teacher tokens bought no trace to learn from ({reasons})")
         self.store.put_result(place, bought.dump())

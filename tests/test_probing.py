@@ -294,7 +294,7 @@ def test_a_detector_that_crashes_is_named():
     def crash(run: Trajectory, probes: Probes) -> Divergence | None:
         raise KeyError("oops")
 
-    with pytest.raises(UsageError, match=r"detector function broke: KeyError\('oops'\)"):
+    with pytest.raises(UsageError, match=r"crash broke: KeyError\('oops'\)"):
         find_all(crash, failed_runs(2), laboratory())
 
 

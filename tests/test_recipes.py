@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,12 @@ RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.toml"))
 SMALL: dict[str, Any] = {
     "environment": "depot",
     "environment_options": {"gap": 0.3},
-    "base_tokens": 6000,
+    "base_tokens": 12000,
     "budget_tokens": 500,
     "most_student_episodes": 160,
-    "student": {"vocabulary": 450, "hidden": 32, "layers": 2, "heads": 2, "context": 400},
-    "sampling": {"max_new_tokens": 24, "temperature": 0.5},
-    "base_training": {"steps": 150, "tokens_per_step": 200, "learning_rate": 1e-2},
+    "student": {"vocabulary": 450, "hidden": 64, "layers": 2, "heads": 4, "context": 400},
+    "sampling": {"max_new_tokens": 12, "temperature": 0.7},
+    "base_training": {"steps": 1500, "tokens_per_step": 64, "learning_rate": 8e-3},
     "training": {"steps": 6, "tokens_per_step": 200},
     "evaluation": {"tasks": 6},
 }
@@ -67,6 +69,12 @@ def bought(folder: Path, arm: str) -> dict[str, Any]:
         }
 
 
+def begun(folder: Path, arm: str) -> bool:
+    """Whether anything of an arm is in the store."""
+    with RunStore.read(folder) as store:
+        return any(store.known_keys(stage, arm, 0) for stage in ("clean", "rollout"))
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_short_and_names_its_source(recipe):
     assert len(recipe.read_text().splitlines()) <= 25
@@ -98,6 +106,7 @@ def test_overrides_reach_into_a_recipe():
 def test_two_recipes_under_one_name_in_one_folder_are_told_apart(base, tmp_path):
     clean = ROOT / "examples" / "recipes" / "clean.toml"
     config = settings(clean, base)
+    shutil.copytree(base, tmp_path / "run")
     distill(config, tmp_path / "run", Silent())
     other = config.model_copy(update={"arms": {"clean": read_recipe(clean, ["replay=0.9"])}})
     with pytest.raises(ConfigError, match="another name"):
@@ -108,12 +117,8 @@ def test_two_recipes_under_one_name_in_one_folder_are_told_apart(base, tmp_path)
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_runs_from_end_to_end_and_goes_on_after_a_kill_without_buying_twice(recipe, base, tmp_path):
     config = settings(recipe, base)
-    whole = distill(config, tmp_path / "whole", Silent())
-    arm = whole.arms[recipe.stem]
-    spent = arm.teacher_tokens - whole.arms["base"].teacher_tokens
-    assert spent >= min(500, arm.student_tokens)  # a student that cannot fail often enough may end before the budget
-    assert arm.optimiser_steps > whole.arms["base"].optimiser_steps
-
+    for folder in ("whole", "killed"):
+        shutil.copytree(base, tmp_path / folder)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     program = (
         "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
@@ -123,12 +128,17 @@ def test_a_recipe_runs_from_end_to_end_and_goes_on_after_a_kill_without_buying_t
     )
     arguments = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / "config.json")]
     process = subprocess.Popen([*arguments, str(tmp_path / "killed")], start_new_session=True)
-    try:
-        process.wait(timeout=random.uniform(4, 8))  # its start takes three of them
-        pytest.fail("it was over before it could be killed")
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    while process.poll() is None and not begun(tmp_path / "killed", recipe.stem):
+        time.sleep(0.05)
+    time.sleep(random.uniform(0, 2))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+    whole = distill(config, tmp_path / "whole", Silent())
+    arm = whole.arms[recipe.stem]
+    spent = arm.teacher_tokens - whole.arms["base"].teacher_tokens
+    assert spent >= min(500, arm.student_tokens)  # a student that cannot fail often enough may end before the budget
+    assert arm.optimiser_steps > whole.arms["base"].optimiser_steps
     resumed = distill(config, tmp_path / "killed", Silent())
     assert resumed == whole
     assert bought(tmp_path / "killed", recipe.stem) == bought(tmp_path / "whole", recipe.stem)

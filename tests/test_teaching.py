@@ -18,6 +18,7 @@ from agentdistill.policies import Request
 from agentdistill.policies.erring import Erring
 from agentdistill.policies.mixture import Mixture
 from agentdistill.policies.scripted import ScriptedPolicy, ScriptedTeacher
+from agentdistill.probing import Laboratory, probe_all
 from agentdistill.records import Completion, Divergence, Message, PreferencePair, Trajectory
 from agentdistill.rollout import Rollout
 from agentdistill.segments import rows_of, segments_of
@@ -220,15 +221,18 @@ def test_tokens_with_loss_are_scored_as_the_model_scores_them_and_charged():
 
 def test_a_step_scores_where_the_teacher_would_have_done_the_same():
     (trace, _), *_ = failures()
+    turns = [step.completion.message for step in trace.steps]
 
-    class Agrees:
-        def propose(self, trajectory: Trajectory, steps: Sequence[int]) -> tuple[Message, ...]:
-            return tuple(trajectory.steps[at].completion.message if at % 2 else call("never") for at in steps)
+    def every_second(request: Request) -> Message:
+        at = sum(message.role == "assistant" for message in request.messages)
+        return turns[at] if at % 2 else call("never")
 
-        def equivalent(self, trajectory: Trajectory, step: int, other: Message) -> bool:
-            return make().equivalent(trajectory.steps[step - 1].completion.message, other)
-
-    scores = step_scores(trace, Agrees())  # type: ignore[arg-type]
+    student = depot_student()
+    rollout = Rollout(make, student, workers=1)
+    teacher = Rollout(make, ScriptedPolicy(every_second), workers=1)
+    ((scores, _, problem),) = probe_all(step_scores, [trace], Laboratory(rollout, teacher, student.renderer))
+    assert not problem
+    assert scores is not None
     assert len(scores) == len(trace.steps)
     assert all(scores[at] == 0.0 for at in range(0, len(scores), 2))
     sound = [at for at, s in enumerate(trace.steps) if s.completion.message.tool_calls and at % 2]

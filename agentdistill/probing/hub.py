@@ -159,6 +159,8 @@ class _Probes:
         return self._hub.ask(Ask(kind, **details))
 
     def _act(self, requests: Sequence[Request], places: Sequence[tuple[Trajectory, int] | None]) -> list[Completion]:
+        if not requests:
+            return []
         said: list[tuple[Completion, Cost]] = self._ask("act", pairs=list(zip(requests, places, strict=True)))
         for _, cost in said:
             self.cost += cost
