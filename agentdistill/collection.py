@@ -185,6 +185,7 @@ class Collector:
         *,
         everything: bool = False,
         before: bool = False,
+        worth: Callable[[Sequence[Trajectory]], Sequence[Trajectory]] | None = None,
     ) -> list[tuple[Trajectory, Divergence]]:
         """The next `want` runs in which a divergence is found; fewer at the end. What is tried and asked is charged.
 
@@ -195,6 +196,7 @@ class Collector:
             want: how many.
             everything: whether runs that succeed are looked at too.
             before: whether it is gone on from before the mistake: then it may be the last step of a run.
+            worth: which of the failures of a chunk are looked at; by default all.
         """
         found: list[tuple[Trajectory, Divergence]] = []
         while len(found) < want:
@@ -202,7 +204,9 @@ class Collector:
                 traces = self.attempts(student, CHUNK)
                 if not traces:
                     break
-                self._waiting = [trace for trace in traces if everything or trace.failed]
+                failures = [trace for trace in traces if everything or trace.failed]
+                self._waiting = list(failures if worth is None else worth(failures))
+                self.bought.refused["not worth its cost"] += len(failures) - len(self._waiting)
             missing = want - len(found)
             now, self._waiting = self._waiting[:missing], self._waiting[missing:]
             findings = self._find(detector, laboratory, now)

@@ -75,6 +75,19 @@ class CleanRecipe(_Recipe):
     """Err at most once in an episode, at one of its first so many turns; `mistakes` is then the share of episodes."""
 
 
+class TriageConfig(BaseModel):
+    """Which failures are worth what it costs to look closer and to take over (ThriftyDAgger, 2109.08273)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: tuple[DetectorSpec, ...]
+    """Cheap detectors: the more sure they are, the more a failure is worth; what they give as reason is its kind."""
+    keep: Share = 0.5
+    """Share of the failures' expected cost that is paid."""
+    quotas: dict[str, Share] = Field(default_factory=dict)
+    """Share of that which is set aside for a kind of failure."""
+
+
 class _Finds(_Recipe):
     """Looks for the divergence in what the student did."""
 
@@ -82,6 +95,8 @@ class _Finds(_Recipe):
     """The earliest of these is the point of divergence."""
     on: Literal["failures", "all"] = "failures"
     """Whether runs that succeed are taken over too."""
+    triage: TriageConfig | None = None
+    """Which of them are worth it; by default all are."""
 
     @field_validator("detectors")
     @classmethod

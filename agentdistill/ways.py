@@ -22,13 +22,22 @@ from agentdistill.policies.local import LocalPolicy
 from agentdistill.policies.mixture import Mixture
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.probing import Laboratory, find_all
-from agentdistill.recipes import ChooseRecipe, CleanRecipe, Recipe, RewriteRecipe, ScoreRecipe, TakeoverRecipe
+from agentdistill.recipes import (
+    ChooseRecipe,
+    CleanRecipe,
+    Recipe,
+    RewriteRecipe,
+    ScoreRecipe,
+    TakeoverRecipe,
+    TriageConfig,
+)
 from agentdistill.records import Completion, Cost, Divergence, Message, Recovery, Segment, Trajectory
 from agentdistill.rollout import Rollout
 from agentdistill.segments import Kind, segments_of
 from agentdistill.takeover import Takeover
 from agentdistill.teaching import Choice, choose, explain, score_tokens, with_critique
 from agentdistill.training import Pool
+from agentdistill.triage import Candidate, triage
 
 
 @dataclass(frozen=True)
@@ -155,9 +164,14 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
     recoveries: list[Recovery] = []
     failures: dict[str, Trajectory] = {}
     for want in collector.chunks():
-        before = recipe.takeover.place == "before"
         states = collector.diverged(
-            people.student, find, laboratory, want, everything=recipe.on == "all", before=before
+            people.student,
+            find,
+            laboratory,
+            want,
+            everything=recipe.on == "all",
+            before=recipe.takeover.place == "before",
+            worth=_worth(recipe.triage, collector, laboratory),
         )
         if not states:
             break
@@ -192,9 +206,15 @@ def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> Non
 def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
     """The student tries again and again from the point of divergence; nothing of it costs the teacher a token."""
     laboratory, find = people.laboratory, detector(recipe.detectors, people.seed)
-    every = recipe.on == "all"
-    most = collector.most_episodes
-    states = collector.diverged(people.student, find, laboratory, most, everything=every, before=True)
+    states = collector.diverged(
+        people.student,
+        find,
+        laboratory,
+        collector.most_episodes,
+        everything=recipe.on == "all",
+        before=True,
+        worth=_worth(recipe.triage, collector, laboratory),
+    )
     choices = list(choose(people.student, states, recipe.attempts))
     collector.bought.student_tokens += sum(choice.cost.student_tokens for choice in choices)
     best = [choice.best for choice in choices if choice.best is not None]
@@ -269,6 +289,29 @@ def _mixed(people: People, teacher: Rollout, beta: float) -> Rollout:
     if not beta:
         return people.student
     return replace(people.student, policy=Mixture(people.student.policy, teacher.policy, beta))
+
+
+def _worth(
+    config: TriageConfig | None, collector: Collector, laboratory: Laboratory
+) -> Callable[[Sequence[Trajectory]], Sequence[Trajectory]] | None:
+    """Picks the failures that cheap detectors find worth their cost, which is taken to be the same for all."""
+    if config is None:
+        return None
+    cheap = detector(config.by)
+
+    def pick(failures: Sequence[Trajectory]) -> Sequence[Trajectory]:
+        findings = find_all(cheap, failures, laboratory)
+        collector.charge_findings(laboratory.teacher.policy.name, failures, findings)
+        seen = [
+            Candidate(trace.id, each.divergence.confidence, 1.0, each.divergence.reason)
+            for trace, each in zip(failures, findings, strict=True)
+            if each.divergence is not None
+        ]
+        solved = triage(seen, config.keep * len(failures), quotas=config.quotas)
+        taken = {candidate.id for candidate in seen if solved.takes(candidate)}
+        return [trace for trace in failures if trace.id in taken]
+
+    return pick
 
 
 def _found_again(

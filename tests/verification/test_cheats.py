@@ -14,10 +14,9 @@ from agentdistill_environments.folder import Folder
 from naive import NAIVE
 from students import call, run_all, specs_of
 
-from agentdistill.divergence import Divergence
 from agentdistill.policies import Policy, Request
 from agentdistill.policies.scripted import ScriptedPolicy
-from agentdistill.records import Message, Trajectory, Verdict
+from agentdistill.records import Divergence, Message, Trajectory, Verdict
 from agentdistill.rollout import Rollout
 from agentdistill.sandbox import SandboxBackend
 from agentdistill.takeover import Takeover, TakeoverConfig
