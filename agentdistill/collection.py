@@ -206,7 +206,8 @@ class Collector:
                     break
                 failures = [trace for trace in traces if everything or trace.failed]
                 self._waiting = list(failures if worth is None else worth(failures))
-                self.bought.refused["not worth its cost"] += len(failures) - len(self._waiting)
+                if left := len(failures) - len(self._waiting):
+                    self.bought.refused["not worth its cost"] += left
             missing = want - len(found)
             now, self._waiting = self._waiting[:missing], self._waiting[missing:]
             findings = self._find(detector, laboratory, now)

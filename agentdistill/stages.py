@@ -214,8 +214,8 @@ class Run:
     def _buy(self, arm: str, recipe: Recipe, number: int, student: Path, budget: int) -> Bought:
         """Collect for an arm until `budget` is spent.
 
-        What was bought once stays what it was: a resumed run trains on the same rows. An arm whose tokens bought nothing
-        to learn from is no error: it learns from the base's clean traces alone, and the report says why.
+        What was bought once stays what it was: a resumed run trains on the same rows. An arm whose tokens bought
+        nothing to learn from is no error: it learns from the base's clean traces alone, and the report says why.
 
         Raises:
             ConfigError: the base has nothing to learn from, or an arm's teacher has said nothing at all.

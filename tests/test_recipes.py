@@ -157,6 +157,20 @@ def test_the_table_in_the_readme_is_the_one_that_the_results_make():
             ), f"agentdistill table examples/results/{name}"
 
 
+@pytest.mark.slow
+def test_triage_looks_closer_at_a_share_of_the_failures_and_says_how_many_it_left(base, tmp_path):
+    shutil.copytree(base, tmp_path / "run")
+    worth = {"by": ["first_tool_error"], "keep": 0.25}
+    arms = {"some": {"way": "takeover", "triage": worth}, "all": {"way": "takeover"}}
+    report = distill(RunConfig.model_validate(SMALL | {"arms": arms}), tmp_path / "run", Silent())
+    assert "not worth its cost" not in report.refused["all"]
+    left = report.refused["some"]["not worth its cost"]
+    with RunStore.read(tmp_path / "run") as store:
+        runs = [trace for _, trace in store.trajectories("rollout", "some", 0)]
+    failed = sum(trace.failed for trace in runs)
+    assert 0.6 * failed < left < 0.9 * failed
+
+
 def test_a_detector_a_teacher_and_a_loss_of_ones_own_are_used_from_a_config(tmp_path):
     examples = ROOT / "examples"
     mine = {
