@@ -137,6 +137,8 @@ class ChooseRecipe(_Finds):
     """The student tries several times from the point of divergence; the best is learnt, or preferred to the others."""
 
     way: Literal["choose"] = "choose"
+    states: int = Field(default=128, gt=0)
+    """From how many states: no budget of the teacher's ends this way."""
     attempts: int = Field(default=4, gt=1)
     """Tries from each state."""
     pairs: Share = 0.0

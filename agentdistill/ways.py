@@ -210,7 +210,7 @@ def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
         people.student,
         find,
         laboratory,
-        collector.most_episodes,
+        recipe.states,
         everything=recipe.on == "all",
         before=True,
         worth=_worth(recipe.triage, collector, laboratory),
