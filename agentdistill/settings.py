@@ -114,7 +114,7 @@ class RunConfig(BaseModel):
         kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude=own)
         if isinstance(self.teacher, EndpointConfig):
             kept["teacher"] = self.teacher.model_dump(mode="json", exclude=set(ConnectionConfig.model_fields))
-        else:
+        elif self.teacher is not None:
             kept["teacher"] = self.teacher
         return kept
 

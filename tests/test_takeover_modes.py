@@ -192,16 +192,16 @@ def test_the_teacher_steps_in_again_where_the_student_derails_after_a_hand_back(
         return [Divergence(trajectory_id=t.id, step=1, reason="", detector="hand") for t in trajectories]
 
     failures = idle_failures(2)
-    settings: dict[str, Any] = {"steps": 4, "hand_back": True, "student": idler(), "find": find}
+    settings: dict[str, Any] = {"steps": 2, "hand_back": True, "student": idler(), "find": find}
     for most in (2, 3):
         looked_at.clear()
         for recovery in recover(failures, [Asked()], most=most, **settings):
             taught = [length for actor, length in actors(recovery.trajectory) if actor == "teacher"]
-            assert taught == [4] * most
-            assert recovery.teacher_tokens == 40 * most
+            assert taught == [2] * most
+            assert recovery.teacher_tokens == 20 * most
         assert all({s.actor for s in each.steps} == {"student"} for each in looked_at)
         assert all(each.opening == each.messages(0) for each in looked_at)
-    solved = recover(failures, [Asked()], most=9, **settings)
+    solved = recover(failures, [Asked()], most=9, **settings | {"steps": 4})
     assert all(each.verified for each in solved)
     between = [length for each in solved for actor, length in actors(each.trajectory)[1:] if actor == "student"]
     assert set(between) == {1}, "one idle step stays at each derailment"
@@ -211,7 +211,7 @@ def test_attempts_meet_fresh_luck_and_the_first_verified_one_is_kept_and_all_are
     def make() -> Depot:
         return Depot(gap=1.0)
 
-    failures = idle_failures(4, step=8, make=make)
+    failures = idle_failures(4, step=4, make=make)
     recoveries = recover(failures, [Asked()], make=make, attempts=4)
     assert len({each.verified for each in recoveries} | {o.succeeded for r in recoveries for o in r.others}) == 2
     for recovery in recoveries:
@@ -225,16 +225,16 @@ def test_attempts_meet_fresh_luck_and_the_first_verified_one_is_kept_and_all_are
 
 
 def test_a_teacher_that_comes_too_late_is_tried_from_earlier_and_the_depth_is_logged():
-    failures = idle_failures(3, step=24)
+    failures = idle_failures(3, step=12)
     recoveries = recover(failures, [Asked()], back_off=6)
     assert any(each.depth for each in recoveries)
     for (trace, divergence), recovery in zip(failures, recoveries, strict=True):
         assert recovery.verified
-        tried = [0, 1, 2, 4, 8, 16]
+        tried = [0, 1, 2, 4, 8, 12]
         assert recovery.depth in tried
         assert len(recovery.others) == tried.index(recovery.depth)
         for depth in tried[: tried.index(recovery.depth) + 1]:
-            earlier = divergence.model_copy(update={"step": 24 - depth})
+            earlier = divergence.model_copy(update={"step": 12 - depth})
             (alone,) = recover([(trace, earlier)], [Asked()])
             assert alone.verified == (depth == recovery.depth)
         assert recovery.teacher_tokens == sum(t.tokens("teacher") for t in (recovery.trajectory, *recovery.others))

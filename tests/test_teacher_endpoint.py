@@ -153,7 +153,7 @@ def test_how_a_teacher_is_reached_is_no_part_of_what_a_run_is(tmp_path):
 
 def test_the_readme_shows_a_teacher_that_can_be_configured(tmp_path):
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    (shown,) = (block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "teacher" in block)
+    (shown,) = (block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "teacher =" in block)
     config = tmp_path / "shown.toml"
     config.write_text(shown + TINY)
     found = read_config(config, [], RunConfig)
