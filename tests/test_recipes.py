@@ -62,11 +62,16 @@ def settings(recipe: Path, base: Path) -> RunConfig:
 
 
 def bought(folder: Path, arm: str) -> dict[str, Any]:
+    """All that a run has bought and found, but for log-probabilities: the company in a batch moves their last digits."""
+
+    def exact(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: exact(inner) for key, inner in value.items() if not key.endswith("logprobs")}
+        return [exact(inner) for inner in value] if isinstance(value, list) else value
+
     with RunStore.read(folder) as store:
-        return {
-            "results": {key: value for key, value in store.results().items() if key != "report"},
-            "teacher": store.teacher_tokens(arm).model_dump(),
-        }
+        results = {key: exact(value) for key, value in store.results().items() if key != "report"}
+        return {"results": results, "teacher": store.teacher_tokens(arm).model_dump()}
 
 
 def begun(folder: Path, arm: str) -> bool:
