@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def settings(recipe: Path, base: Path) -> RunConfig:
 
 
 def bought(folder: Path, arm: str) -> dict[str, Any]:
-    """All that a run has bought and found, but for log-probabilities: the company in a batch moves their last digits."""
+    """What a run has bought and found, but for log-probabilities: the company in a batch moves their last digits."""
 
     def exact(value: Any) -> Any:
         if isinstance(value, dict):
@@ -149,17 +150,22 @@ def test_a_recipe_runs_from_end_to_end_and_goes_on_after_a_kill_without_buying_t
     assert bought(tmp_path / "killed", recipe.stem) == bought(tmp_path / "whole", recipe.stem)
 
 
-def test_the_table_in_the_readme_is_the_one_that_the_results_make():
+def test_the_tables_in_the_readme_are_those_that_the_results_make():
     from agentdistill.comparison import read_cells
+    from agentdistill.report.accuracy import accuracy_table, read_reports
     from agentdistill.report.comparison import table
 
-    readme = (ROOT / "README.md").read_text()
-    for name in sorted(path.name for path in (ROOT / "examples" / "results").iterdir() if path.is_dir()):
-        cells = list(read_cells(ROOT / "examples" / "results" / name))
-        if cells and cells[0].grid == name:
-            assert table(cells) in readme or all(
-                table(cells, budget) in readme for budget in {cell.budget for cell in cells}
-            ), f"agentdistill table examples/results/{name}"
+    readme, results = (ROOT / "README.md").read_text(), ROOT / "examples" / "results"
+    for folder in sorted(path for path in results.iterdir() if path.is_dir() and path.name != "detectors"):
+        cells = list(read_cells(folder))
+        assert {cell.grid for cell in cells} == {folder.name}
+        budgets = Counter(cell.budget for cell in cells)
+        most, _ = max(budgets.items(), key=lambda each: each[1])
+        assert table(cells, most) in readme, f"agentdistill table examples/results/{folder.name} --budget {most}"
+        if len(budgets) > 1:
+            assert table(cells) in readme, f"agentdistill table examples/results/{folder.name}"
+    reports = read_reports(results / "detectors")
+    assert not reports or accuracy_table(reports) in readme, "agentdistill detector-table examples/results/detectors"
 
 
 @pytest.mark.slow

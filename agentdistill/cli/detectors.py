@@ -57,6 +57,13 @@ def compare(
                 )
 
 
+def show(reports: Annotated[Path, typer.Argument(help="The folder of the reports that --out wrote.")]) -> None:
+    """Print what detectors came to, on one environment or several, as a Markdown table."""
+    from agentdistill.report.accuracy import accuracy_table, read_reports
+
+    typer.echo(accuracy_table(read_reports(reports)))
+
+
 def ready(with_scorer: bool) -> Mapping[str, DetectorSpec]:
     """The detectors that are compared unless others are named: all that need no model that reads a transcript."""
     tried: dict[str, DetectorSpec] = {

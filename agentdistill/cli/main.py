@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(environments.app, name="env", help="List and check environments.")
 app.add_typer(endpoints.app, name="endpoint", help="Check what the server of a model can do.")
 app.command("detectors")(detectors.compare)
+app.command("detector-table")(detectors.show)
 app.add_typer(sandboxes.app, name="sandbox", help="Check sandbox backends, and clear away what dead programs left.")
 
 app.command()(comparisons.compare)
