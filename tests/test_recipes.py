@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +158,9 @@ def test_the_tables_in_the_readme_are_those_that_the_results_make():
     for folder in sorted(path for path in results.iterdir() if path.is_dir() and path.name != "detectors"):
         cells = list(read_cells(folder))
         assert {cell.grid for cell in cells} == {folder.name}
-        budgets = Counter(cell.budget for cell in cells)
-        most, _ = max(budgets.items(), key=lambda each: each[1])
-        assert table(cells, most) in readme, f"agentdistill table examples/results/{folder.name} --budget {most}"
+        budgets = {cell.budget for cell in cells}
+        shown = [budget for budget in budgets if table(cells, budget) in readme]
+        assert shown, f"agentdistill table examples/results/{folder.name} --budget {max(budgets)}"
         if len(budgets) > 1:
             assert table(cells) in readme, f"agentdistill table examples/results/{folder.name}"
     reports = read_reports(results / "detectors")
