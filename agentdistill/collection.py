@@ -7,12 +7,11 @@ is there.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
+from agentdistill.bought import Bought
 from agentdistill.chat import Renderer
 from agentdistill.chat.counting import tokens_read
 from agentdistill.curriculum import Curriculum, at, draw_tasks
@@ -22,14 +21,12 @@ from agentdistill.records import (
     Actor,
     Cost,
     Divergence,
-    PreferencePair,
-    Record,
     Recovery,
-    Segment,
     Task,
     Trajectory,
     derive_seed,
 )
+from agentdistill.resuming import run_stored
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.store import EpisodeKey, LedgerEntry, RunStore
 from agentdistill.takeover import Takeover
@@ -40,61 +37,6 @@ FIRST = 4
 CAUTION = 0.8
 """Share of what seems to be affordable that the next chunk buys: traces may cost more than those before them did, and
 arms are compared at equal tokens."""
-
-
-@dataclass
-class Bought:
-    """What a budget bought: rows and pairs to learn from, everything that was paid, and why the rest was not taken."""
-
-    segments: list[Segment] = field(default_factory=list)
-    own: list[Segment] = field(default_factory=list)
-    pairs: list[PreferencePair] = field(default_factory=list)
-    teacher_tokens: int = 0
-    student_tokens: int = 0
-    episodes: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-
-    def __iadd__(self, other: Bought) -> Bought:
-        """Take in what another round bought."""
-        self.segments += other.segments
-        self.own += other.own
-        self.pairs += other.pairs
-        self.teacher_tokens += other.teacher_tokens
-        self.student_tokens += other.student_tokens
-        self.episodes += other.episodes
-        self.refused += other.refused
-        return self
-
-    @property
-    def empty(self) -> bool:
-        """True if there is nothing to learn from."""
-        return not (self.segments or self.pairs or self.own)
-
-    def dump(self) -> dict[str, Any]:
-        """All of it as plain JSON."""
-        return {
-            "segments": [_plain(row) for row in self.segments],
-            "own": [_plain(row) for row in self.own],
-            "pairs": [_plain(pair) for pair in self.pairs],
-            "supervised_tokens": sum(row.supervised for row in self.segments),
-            "teacher_tokens": self.teacher_tokens,
-            "student_tokens": self.student_tokens,
-            "episodes": self.episodes,
-            "refused": dict(self.refused),
-        }
-
-    @classmethod
-    def load(cls, kept: dict[str, Any]) -> Bought:
-        """What `dump` gave."""
-        return cls(
-            segments=[Segment.model_validate(row) for row in kept["segments"]],
-            own=[Segment.model_validate(row) for row in kept["own"]],
-            pairs=[PreferencePair.model_validate(pair) for pair in kept["pairs"]],
-            teacher_tokens=kept["teacher_tokens"],
-            student_tokens=kept["student_tokens"],
-            episodes=kept["episodes"],
-            refused=Counter(kept["refused"]),
-        )
 
 
 @dataclass
@@ -362,56 +304,11 @@ def _finding(found: Any, cost: Any) -> Finding:
     return Finding(found and Divergence.model_validate(found), Cost.model_validate(cost))
 
 
-def run_stored(
-    store: RunStore,
-    rollout: Rollout,
-    stage: str,
-    arm: str,
-    round_number: int,
-    specs: Sequence[EpisodeSpec],
-    watch: Watcher,
-    count: bool = False,
-) -> list[Trajectory]:
-    """Run what the store does not have yet, saving each episode as it ends; return all, in the order of `specs`.
-
-    Snapshots of episodes that succeeded are forgotten, as far as no other episode needs them: nobody takes over there.
-    With `count`, each episode is one unit of the stage's progress.
-    """
-    keys = {
-        spec.id: EpisodeKey(stage=stage, arm=arm, round=round_number, task_id=spec.task.id, attempt=spec.attempt)
-        for spec in specs
-    }
-    have = store.known_keys(stage, arm, round_number)
-    wanted = {str(key): spec_id for spec_id, key in keys.items()}
-    found: dict[str, Trajectory] = {}
-    if not have.isdisjoint(wanted):
-        stored = store.trajectories(stage, arm, round_number)
-        # An episode whose machinery broke is tried again: a resumed run may meet better machinery.
-        # Only if it is the same episode: one that another seed or another fork made is not passed off as this one.
-        found = {trace.id: trace for key, trace in stored if wanted.get(str(key)) == trace.id and not trace.errored}
-        watch.advance(len(found) if count else 0)
-    rollout = replace(rollout, stage=f"{stage}/{arm}/{round_number}")
-    # A run may have been killed after an episode was saved and before it let go.
-    rollout.release(name for name, trace in found.items() if trace.succeeded)
-    for trajectory in rollout.run([spec for spec in specs if spec.id not in found]):
-        store.save_trajectory(keys[trajectory.id], trajectory)
-        if trajectory.succeeded:
-            rollout.release([trajectory.id])
-        found[trajectory.id] = trajectory
-        watch.advance(1 if count else 0)
-    return [found[spec.id] for spec in specs]
-
-
 def _chunk(budget: int, spent: int, bought: int) -> int:
     """How many traces to buy next, going by what one has cost so far; one at a time as the budget runs out."""
     if not bought or not spent:
         return FIRST
     return max(1, min(CHUNK, int(CAUTION * (budget - spent) / (spent / bought))))
-
-
-def _plain(record: Record) -> Any:
-    """A record as plain JSON, in which what is not a number (a log-probability nobody knows) is a string."""
-    return json.loads(record.model_dump_json(exclude_defaults=True))
 
 
 def _marked(trace: Trajectory, scores: Sequence[float]) -> Trajectory:

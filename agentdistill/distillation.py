@@ -21,7 +21,7 @@ from agentdistill.accuracy import (
     score_detector,
     true_divergence,
 )
-from agentdistill.collection import Bought
+from agentdistill.bought import Bought
 from agentdistill.divergence import DetectorSpec, LastRecoverable, detector, is_oracle
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, TemplateError

@@ -12,7 +12,8 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from agentdistill.collection import Bought, Collector, run_stored
+from agentdistill.bought import Bought
+from agentdistill.collection import Collector
 from agentdistill.curriculum import is_flat, share_of_budget
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
@@ -25,6 +26,7 @@ from agentdistill.probing import Laboratory
 from agentdistill.recipes import Recipe
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
 from agentdistill.results import ArmResult, Rate, RunReport, rate_of
+from agentdistill.resuming import run_stored
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore

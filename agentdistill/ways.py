@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agentdistill.bought import Bought
 from agentdistill.chat import Trained
-from agentdistill.collection import Bought, Collector
+from agentdistill.collection import Collector
 from agentdistill.curation import Trace, curate, refresh, staleness
 from agentdistill.curriculum import at, delayed
 from agentdistill.divergence import Detector, detector

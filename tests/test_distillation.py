@@ -21,11 +21,11 @@ from agentdistill_environments.depot import Depot
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from agentdistill.collection import run_stored
 from agentdistill.distillation import distill, evaluate_student
 from agentdistill.errors import ConfigError, StoreError, UnknownNameError
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.results import RunReport, read_report
+from agentdistill.resuming import run_stored
 from agentdistill.rollout import EpisodeSpec, Rollout
 from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from students import call
 
-from agentdistill.collection import run_stored
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import SnapshotError
 from agentdistill.policies import Request
 from agentdistill.policies.scripted import ScriptedPolicy
 from agentdistill.records import Message, Task, Trajectory, Verdict
+from agentdistill.resuming import run_stored
 from agentdistill.rollout import EpisodeSpec, Rollout
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 from agentdistill.store import EpisodeKey, RunStore

@@ -17,7 +17,7 @@ FLOORS = [
     {"tools", "spaces", "chat", "sandbox", "store", "config", "ledger", "notes", "plugins"},
     {"environment", "policies", "formats", "results", "verification"},
     {"rollout", "divergence", "losses", "loading", "playback", "leaks", "curriculum"},
-    {"takeover", "teaching", "segments", "batching", "probing", "triage"},
+    {"takeover", "teaching", "segments", "batching", "probing", "triage", "bought", "resuming"},
     {"curation", "pairs"},
     {"training", "evaluation", "accuracy", "collection", "transcripts"},
     {"recipes"},
