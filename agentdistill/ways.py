@@ -154,11 +154,13 @@ def _demonstrate(recipe: CleanRecipe, collector: Collector, people: People) -> N
 def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> None:
     """The student acts; where its run diverged, a teacher takes over."""
     laboratory, find = people.laboratory, detector(recipe.detectors, people.seed)
+    # Worlds after a hand-over are kept under names of their own, and forgotten with each takeover that has ended.
+    stage = f"takeover/{collector.arm}/{collector.round}"
     needs_student = recipe.takeover.hand_back or recipe.takeover.flip
     takeover = Takeover(
         recipe.takeover,
-        [people.named(name) for name in recipe.teachers],
-        student=people.student if needs_student else None,
+        [replace(people.named(name), stage=stage) for name in recipe.teachers],
+        student=replace(people.student, stage=stage) if needs_student else None,
         find=(lambda traces: _found_again(collector, laboratory, find, traces)) if recipe.takeover.most > 1 else None,
         critic=_critic(people) if recipe.explain or "critique" in recipe.takeover.note else None,
     )
