@@ -29,8 +29,8 @@ class Curriculum(BaseModel):
     """How late the teacher steps in: 0 at the divergence itself, 1 at the end of the student's run."""
     depth: tuple[Annotated[int, Field(gt=0)], ...] = ()
     """Most turns of the student in one run (TCOD, 2604.24005, front to back); by default as many as the task allows."""
-    lead: tuple[Share, ...] = (0.0,)
-    """Share of a run that is the teacher's successful one, replayed, before the student acts (TCOD, back to front)."""
+    lead: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    """Turns that the teacher takes before the student begins to act (TCOD, back to front); they are charged."""
     budget: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     """How the budget is divided among the rounds: weights."""
     stop_when_flat: float | None = Field(default=None, ge=0)

@@ -164,11 +164,12 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
         find=(lambda traces: _found_again(collector, laboratory, find, traces)) if recipe.takeover.most > 1 else None,
         critic=_critic(people) if recipe.explain or "critique" in recipe.takeover.note else None,
     )
+    acting = _acting(recipe, collector, people, people.teacher("knowing", {}))
     recoveries: list[Recovery] = []
     failures: dict[str, Trajectory] = {}
     for want in collector.chunks():
         states = collector.diverged(
-            people.student,
+            acting,
             find,
             laboratory,
             want,
@@ -196,7 +197,7 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
 def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> None:
     """Student and teacher act in turns; the teacher labels every state they visit."""
     teacher = people.teacher("knowing", {})
-    acting = _mixed(people, teacher, at(recipe.beta, collector.round))
+    acting = _acting(recipe, collector, people, teacher, recipe.beta)
     labels: list[Trajectory] = []
     for want in collector.chunks():
         traces = collector.attempts(acting, want)
@@ -210,7 +211,7 @@ def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
     """The student tries again and again from the point of divergence; nothing of it costs the teacher a token."""
     laboratory, find = people.laboratory, detector(recipe.detectors, people.seed)
     states = collector.diverged(
-        people.student,
+        _acting(recipe, collector, people, people.teacher("knowing", {})),
         find,
         laboratory,
         recipe.states,
@@ -229,8 +230,8 @@ def _choose(recipe: ChooseRecipe, collector: Collector, people: People) -> None:
 def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
     """The student acts, or takes turns with the teacher; what it said is scored, token by token or step by step."""
     acting_teacher = people.named("scorer" if recipe.by == "tokens" else "teacher")
-    beta = at(recipe.beta, collector.round)
-    acting = _mixed(people, acting_teacher, beta)
+    acting = _acting(recipe, collector, people, acting_teacher, recipe.beta)
+    mixed = acting is not people.student
     needs = needs_of(load_loss(recipe.loss))
     laboratory = people.laboratory if recipe.by == "steps" else None
     kept: list[Trajectory] = []
@@ -246,7 +247,7 @@ def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
             scored = [(people.learned.name, t.id, cost, None) for t, cost in zip(traces, costs, strict=True)]
             collector.charge("score", scored)
         kept += traces
-    _keep(recipe, collector, people, kept, trained="all" if beta else "student", verified=False)
+    _keep(recipe, collector, people, kept, trained="all" if mixed else "student", verified=False)
     if "teacher_logprobs" in needs:
         collector.bought.segments, _ = score_tokens(collector.bought.segments, people.learned)
 
@@ -287,11 +288,14 @@ def _keep_pairs(
     collector.bought.refused += Counter({f"no pair: {reason}": count for reason, count in refused.items()})
 
 
-def _mixed(people: People, teacher: Rollout, beta: float) -> Rollout:
-    """The student in its world, with the teacher taking a share of the turns."""
-    if not beta:
+def _acting(
+    recipe: Recipe, collector: Collector, people: People, teacher: Rollout, beta: Sequence[float] = (0.0,)
+) -> Rollout:
+    """The student in its world, with the teacher taking the turns that recipe and round give it."""
+    share, lead = at(beta, collector.round), int(at(recipe.curriculum.lead, collector.round))
+    if not (share or lead):
         return people.student
-    return replace(people.student, policy=Mixture(people.student.policy, teacher.policy, beta))
+    return replace(people.student, policy=Mixture(people.student.policy, teacher.policy, share, lead))
 
 
 def _worth(

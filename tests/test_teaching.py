@@ -103,6 +103,12 @@ def test_in_a_mixture_the_same_turns_are_the_teachers_whatever_runs_beside_them(
         Mixture(depot_student(), counting(), 1.5)
 
 
+def test_the_teacher_leads_for_as_many_turns_as_it_is_given_and_the_student_takes_it_from_there():
+    for trace in play(make, Mixture(depot_student(), counting(), 0.0, lead=3), 3):
+        assert [step.actor for step in trace.steps[:4]] == ["teacher"] * 3 + ["student"]
+        assert {step.actor for step in trace.steps[3:]} == {"student"}
+
+
 def test_in_a_mixture_the_students_ids_stay_what_it_was_fed_and_sampled():
     renderer = depot_student().renderer
     for trace in mixed(0.4):

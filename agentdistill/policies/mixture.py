@@ -15,6 +15,8 @@ from agentdistill.records import Completion, derive_seed
 class Mixture:
     """At each turn the teacher acts with probability `beta`, else the student; `Completion.by` says who did.
 
+    The first `lead` turns of a conversation are the teacher's in any case (TCOD, 2604.24005, back to front).
+
     The coin is the request's own: the same episode meets the same coins, whatever is asked beside it. The student is
     told no note. Its turns keep their exact token ids.
 
@@ -22,12 +24,13 @@ class Mixture:
         ConfigError: `beta` does not lie in [0, 1].
     """
 
-    def __init__(self, student: Policy, teacher: Policy, beta: float) -> None:
+    def __init__(self, student: Policy, teacher: Policy, beta: float, lead: int = 0) -> None:
         if not 0 <= beta <= 1:
             raise ConfigError(f"beta must lie in [0, 1], not {beta}")
         self.student = student
         self.teacher = teacher
         self.beta = beta
+        self.lead = lead
 
     @property
     def name(self) -> str:
@@ -45,7 +48,7 @@ class Mixture:
         Raises:
             PolicyError: one of the two did not answer.
         """
-        taught = [np.random.default_rng(derive_seed("mixture", each.seed)).random() < self.beta for each in requests]
+        taught = [self._teaches(request) for request in requests]
         theirs = [at for at, teacher in enumerate(taught) if teacher]
         own = [at for at, teacher in enumerate(taught) if not teacher]
         said: dict[int, Completion] = {}
@@ -56,3 +59,7 @@ class Mixture:
             answers = self.student.act([replace(requests[at], note="") for at in own])
             said |= {at: each.model_copy(update={"by": "student"}) for at, each in zip(own, answers, strict=True)}
         return [said[at] for at in range(len(requests))]
+
+    def _teaches(self, request: Request) -> bool:
+        turn = sum(message.role == "assistant" for message in request.messages)
+        return turn < self.lead or np.random.default_rng(derive_seed("mixture", request.seed)).random() < self.beta
