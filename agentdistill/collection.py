@@ -109,11 +109,12 @@ class Collector:
         traces = self.run(student, "rollout", self._specs(self._next_tasks(count), "student", most_steps))
         for trace in traces:
             self.bought.student_tokens += trace.tokens("student")
+            if trace.errored:  # says nothing about the student
+                self.bought.refused["infrastructure error"] += 1
+                continue
             self.history.setdefault(trace.task.content_hash, []).append(trace.succeeded)
             if trace.succeeded:
                 self.solved.append(trace)
-            if trace.errored:
-                self.bought.refused["infrastructure error"] += 1
         taught = [trace for trace in traces if trace.tokens("teacher")]
         self.charge("rollout", [(student.policy.name, trace.id, self._cost(trace), None) for trace in taught])
         return [trace for trace in traces if not trace.errored]
@@ -212,13 +213,16 @@ class Collector:
         missing = [trace for trace in traces if trace.id not in kept]
         if missing:
             judged = probe_all(step_scores, missing, laboratory)
-            for trace, (scores, cost, _) in zip(missing, judged, strict=True):
-                kept[trace.id] = [scores, cost.model_dump(mode="json")]
+            for trace, (scores, cost, problem) in zip(missing, judged, strict=True):
+                if problem:  # not kept: a resumed run may meet better machinery
+                    self.bought.refused["infrastructure error"] += 1
+                else:
+                    kept[trace.id] = [scores, cost.model_dump(mode="json")]
             self.store.put_result(place, kept)
         name = laboratory.teacher.policy.name
-        costs = {trace.id: Cost.model_validate(kept[trace.id][1]) for trace in traces}
-        self.charge("score", [(name, trace.id, costs[trace.id], None) for trace in traces])
-        return [_marked(trace, kept[trace.id][0]) for trace in traces if kept[trace.id][0] is not None]
+        whole = [trace for trace in traces if trace.id in kept]
+        self.charge("score", [(name, trace.id, Cost.model_validate(kept[trace.id][1]), None) for trace in whole])
+        return [_marked(trace, kept[trace.id][0]) for trace in whole]
 
     def run(self, rollout: Rollout, stage: str, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
         """The episodes' trajectories in the order of `specs`: from the store where it has them, else run now."""

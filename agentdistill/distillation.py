@@ -31,6 +31,7 @@ from agentdistill.policies import Policy
 from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.probing import find_all
+from agentdistill.recipes import needs_scorer
 from agentdistill.results import ArmResult, RunReport
 from agentdistill.rollout import Watcher
 from agentdistill.sandbox.loading import BackendSpec
@@ -48,6 +49,9 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
         InfrastructureError: the machinery broke beyond its retries.
     """
     environment = _load_environment(config)
+    for name, recipe in config.arms.items():  # told now, not when the base student has been trained
+        if config.scorer is None and needs_scorer(recipe):
+            raise ConfigError(f"arm {name!r} needs a teacher that gives log-probabilities: set scorer.model=FOLDER")
     if isinstance(config.teacher, EndpointConfig):  # what is wrong with it is told before a run begins
         EndpointPolicy(config.teacher, CallLedger(budget=config.teacher_budget)).close()
     if config.checkpoint is not None and checkpoint_facts(untrained_student(folder)) is None:

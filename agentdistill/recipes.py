@@ -22,8 +22,8 @@ from agentdistill.takeover import TakeoverConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Style = Literal["knowing", "exploring"]
-_SCORED = ('"scorer"', '"likelihood_gap"', '"surprise"')
-"""Names of teachers and detectors that it is needed for."""
+_SCORED = ('"likelihood_gap"', '"surprise"')
+"""Names of detectors that may ask it."""
 CROSS_ENTROPY = LossSpec(name="masked_cross_entropy")
 
 
@@ -179,9 +179,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return found
 
 
-def asks_scorer(recipe: Recipe) -> bool:
-    """Whether a recipe works with the run's learned teacher, so that its results depend on who that is."""
-    told = recipe.model_dump_json()
+def needs_scorer(recipe: Recipe) -> bool:
+    """Whether a recipe cannot be followed without the run's learned teacher."""
     needs = needs_of(load_loss(recipe.loss)) | needs_of(load_loss(recipe.replay_loss))
     scored = isinstance(recipe, ScoreRecipe) and recipe.by == "tokens"
-    return scored or bool(needs & {"teacher_logits", "teacher_logprobs"}) or any(word in told for word in _SCORED)
+    named = isinstance(recipe, TakeoverRecipe) and "scorer" in recipe.teachers
+    return scored or named or bool(needs & {"teacher_logits", "teacher_logprobs"})
+
+
+def asks_scorer(recipe: Recipe) -> bool:
+    """Whether a recipe's results depend on who the run's learned teacher is."""
+    return needs_scorer(recipe) or any(word in recipe.model_dump_json() for word in _SCORED)

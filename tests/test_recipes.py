@@ -102,6 +102,14 @@ def test_a_wrong_key_a_wrong_way_and_a_wrong_loss_are_told_in_one_line(tmp_path)
         assert "\n" not in str(caught.value)
 
 
+def test_a_recipe_that_needs_a_learned_teacher_says_so_before_anything_is_run(tmp_path):
+    recipe = read_recipe(ROOT / "examples" / "recipes" / "gkd.toml")
+    config = RunConfig.model_validate(SMALL | {"arms": {}}).model_copy(update={"arms": {"gkd": recipe}})
+    with pytest.raises(ConfigError, match=r"scorer\.model=FOLDER"):
+        distill(config, tmp_path / "run", Silent())
+    assert not (tmp_path / "run").exists()
+
+
 def test_overrides_reach_into_a_recipe():
     recipe = read_recipe(ROOT / "examples" / "recipes" / "value-collapse.toml", ["takeover.steps=3", "replay=0.1"])
     assert isinstance(recipe, TakeoverRecipe)

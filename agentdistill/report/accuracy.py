@@ -32,6 +32,8 @@ def accuracy_table(reports: Sequence[AccuracyReport]) -> str:
     Cells hold the share of runs that have a divergence in which it was named exactly, and within one step, with the
     95 % interval of the latter; then what it cost per failed run: teacher calls, and tokens the teacher wrote.
     """
+    if not reports:
+        return "No results yet."
     names = {name: row.oracle for report in reports for name, row in report.detectors.items()}
 
     def worth(name: str) -> float:
