@@ -227,10 +227,12 @@ class Run:
         if stored is not None:
             return Bought.load(stored)
         policy = self._load(student, f"{arm}-{number}")
+        fixed = recipe.curriculum.tasks == "by_success"  # then all rounds have the same tasks, and their past
+        stream = "base" if arm == "base" else "fixed" if fixed else f"arm-{number}"
         collector = Collector(
             store=self.store,
             renderer=policy.renderer,
-            tasks=functools.partial(self._tasks, "base" if arm == "base" else f"arm-{number}"),
+            tasks=functools.partial(self._tasks, stream),
             watch=self.watch,
             arm=arm,
             round=number,
@@ -238,6 +240,7 @@ class Run:
             budget=budget,
             most_episodes=self.config.most_student_episodes,
             curriculum=recipe.curriculum,
+            history=self._history(arm, number) if fixed else {},
         )
         people = self._people(policy)
         self.watch.begin(f"{arm}: buying {budget:,} teacher tokens, round {number + 1}", budget)
@@ -249,6 +252,16 @@ class Run:
         learnt = f"{len(bought.segments)} segments" + (f" and {len(bought.pairs)} pairs" if bought.pairs else "")
         self.watch.end(f"{learnt}, {bought.teacher_tokens:,} tokens from {bought.episodes} episodes")
         return bought
+
+    def _history(self, arm: str, number: int) -> dict[str, list[bool]]:
+        """How each task's runs ended in the rounds before `number`, oldest first, by the task's content hash."""
+        history: dict[str, list[bool]] = {}
+        for earlier in range(number):
+            runs = sorted(self.store.trajectories("rollout", arm, earlier), key=lambda run: run[0].attempt)
+            for _, trace in runs:
+                if not trace.errored:
+                    history.setdefault(trace.task.content_hash, []).append(trace.succeeded)
+        return history
 
     def _people(self, student: LocalPolicy) -> People:
         """Who acts in a round with this student."""

@@ -176,6 +176,23 @@ def test_the_tables_in_the_readme_are_those_that_the_results_make():
 
 
 @pytest.mark.slow
+def test_tasks_by_success_are_the_same_in_all_rounds_and_those_always_solved_rest(base, tmp_path):
+    shutil.copytree(base, tmp_path / "run")
+    curriculum = {"tasks": "by_success", "set_size": 24, "rest_after": 2}
+    arms = {"again": {"way": "takeover", "rounds": 2, "curriculum": curriculum}}
+    distill(RunConfig.model_validate(SMALL | {"arms": arms}), tmp_path / "run", Silent())
+    with RunStore.read(tmp_path / "run") as store:
+        first, second = (list(store.trajectories("rollout", "again", number)) for number in (0, 1))
+    assert len({t.task.id for _, t in first + second}) <= 24
+    ended: dict[str, list[bool]] = {}
+    for _, trace in sorted(first, key=lambda run: run[0].attempt):
+        ended.setdefault(trace.task.id, []).append(trace.succeeded)
+    resting = {task for task, runs in ended.items() if len(runs) >= 2 and all(runs[-2:])}
+    assert resting
+    assert resting.isdisjoint(t.task.id for k, t in second if k.attempt < 128)
+
+
+@pytest.mark.slow
 def test_triage_looks_closer_at_a_share_of_the_failures_and_says_how_many_it_left(base, tmp_path):
     shutil.copytree(base, tmp_path / "run")
     worth = {"by": ["first_tool_error"], "keep": 0.25}
