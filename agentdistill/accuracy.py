@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import Field, JsonValue
 
-from agentdistill.divergence import LastRecoverable, Probes
+from agentdistill.divergence import Judge, LastRecoverable, Probes
+from agentdistill.divergence.judged import ANSWER
 from agentdistill.environment import ToolEnvironment
-from agentdistill.records import Cost, Divergence, Record, Trajectory
+from agentdistill.policies import Request
+from agentdistill.policies.scripted import ScriptedPolicy
+from agentdistill.probing import Laboratory
+from agentdistill.records import Cost, Divergence, Message, Record, ToolCall, Trajectory
 from agentdistill.results import Rate, rate_of
+from agentdistill.rollout import Rollout
 
 
 class DetectorAccuracy(Record):
@@ -84,6 +90,27 @@ class WatchedRecoverable(LastRecoverable):
                 "beyond_bound": sum(count > bound[name] for name, count in probed.items()),
             }
         )
+
+
+def with_perfect_judge(
+    laboratory: Laboratory, judge: Judge, trajectories: Sequence[Trajectory], truths: Sequence[Divergence | None]
+) -> Laboratory:
+    """The laboratory, its teacher played by one that knows the truth of these runs and answers this judge's questions.
+
+    For teachers that cannot read: it shows what judging costs, and what it comes to at best. That makes it an oracle.
+    """
+    answers: dict[str, int] = {}
+    for trajectory, true in zip(trajectories, truths, strict=True):
+        for shown, messages in judge.questions(trajectory):
+            answers[messages[-1].content] = true.step if true and true.step in shown else 0
+
+    def answer(request: Request) -> Message:
+        step = answers[request.messages[-1].content]
+        call = ToolCall(id="call_0", name=ANSWER.name, arguments={"step": step, "reason": "the truth"})
+        return Message(role="assistant", tool_calls=(call,))
+
+    played = ScriptedPolicy(answer, "perfect-judge", laboratory.renderer.count)
+    return replace(laboratory, teacher=Rollout(laboratory.teacher.make_environment, played, keep_snapshots=False))
 
 
 def true_divergence(trajectory: Trajectory, environment: ToolEnvironment) -> Divergence | None:

@@ -20,9 +20,10 @@ from agentdistill.accuracy import (
     report_accuracy,
     score_detector,
     true_divergence,
+    with_perfect_judge,
 )
 from agentdistill.bought import Bought
-from agentdistill.divergence import DetectorSpec, LastRecoverable, detector, is_oracle
+from agentdistill.divergence import DetectorSpec, Judge, LastRecoverable, detector, is_oracle
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
@@ -119,6 +120,8 @@ def compare_detectors(
         specs: the detectors, by what the report calls them.
         scorer: folder of a model of the student's vocabulary that scores in the teacher's place.
 
+    A judge is played by an oracle where the run has the environment's scripted teacher, which reads no transcript.
+
     Raises:
         ConfigError: the run has no base student yet, or a detector is unknown or wrongly set.
         StoreError: the folder holds no run.
@@ -142,7 +145,11 @@ def compare_detectors(
             watch.begin(name)
             if type(find) is LastRecoverable and find.actor == "teacher":
                 find = WatchedRecoverable(**find.model_dump())
-            scores[name] = score_detector(truths, find_all(find, failed, laboratory), is_oracle(find))
+            asked = laboratory
+            if isinstance(find, Judge) and config.teacher is None:
+                asked = with_perfect_judge(laboratory, find, failed, truths)
+            oracle = asked is not laboratory or is_oracle(find)
+            scores[name] = score_detector(truths, find_all(find, failed, asked), oracle)
             if isinstance(find, WatchedRecoverable):
                 scores[name] = find.checked(scores[name], failed, environment)
             watch.end(f"{scores[name].within_one.rate:.1%} within one step")

@@ -10,8 +10,15 @@ from agentdistill_environments.depot import Depot
 from agentdistill_environments.repair import Repair
 from students import call, depot_student, play, run_all, specs_of
 
-from agentdistill.accuracy import WatchedRecoverable, costs_to_go, score_detector, true_divergence
+from agentdistill.accuracy import (
+    WatchedRecoverable,
+    costs_to_go,
+    score_detector,
+    true_divergence,
+    with_perfect_judge,
+)
 from agentdistill.cli.main import main
+from agentdistill.divergence import Judge
 from agentdistill.policies.scripted import ScriptedPolicy, ScriptedTeacher
 from agentdistill.probing import Laboratory, find_all
 from agentdistill.records import Cost, Divergence, Message
@@ -68,6 +75,18 @@ def test_the_bisecting_detector_is_right_about_what_is_recoverable_in_few_probes
     assert score.recoverable_right is not None
     assert (score.recoverable_right.rate, score.beyond_bound) == (1.0, 0)
     assert score.recoverable_right.n >= 2 * len(runs)
+
+
+def test_a_judge_that_is_played_names_the_truth_and_is_paid_for_what_it_reads():
+    student, judge = depot_student(), Judge(window=6, overlap=2)
+    runs = [run for run in play(Depot, student, 8) if run.failed]
+    truths = [true_divergence(run, Depot()) for run in runs]
+    lab = Laboratory(Rollout(Depot, student), Rollout(Depot, ScriptedTeacher("knowing")), student.renderer)
+    found = find_all(judge, runs, with_perfect_judge(lab, judge, runs, truths))
+    assert any(truths)
+    assert [each.divergence and each.divergence.step for each in found] == [true and true.step for true in truths]
+    assert all(each.cost.input_tokens > 100 * each.cost.calls > 0 for each in found)
+    assert all(each.cost.output_tokens > 0 for each in found)
 
 
 def test_depot_takes_either_order_line_for_as_useful_and_questions_for_questions():

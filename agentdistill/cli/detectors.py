@@ -65,7 +65,7 @@ def show(reports: Annotated[Path, typer.Argument(help="The folder of the reports
 
 
 def ready(with_scorer: bool) -> Mapping[str, DetectorSpec]:
-    """The detectors that are compared unless others are named: all that need no model that reads a transcript."""
+    """The detectors that are compared unless others are named; those that score only with somebody who can."""
     tried: dict[str, DetectorSpec] = {
         "last_recoverable": {"name": "last_recoverable", "tries": TRIES},
         "student_value": {"name": "student_value", "tries": TRIES},
@@ -86,6 +86,7 @@ def ready(with_scorer: bool) -> Mapping[str, DetectorSpec]:
         "lasting_disagreement": "lasting_disagreement",
         **tried,
         "progress": "progress",
+        "judge": "judge",
     }
 
 

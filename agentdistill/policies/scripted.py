@@ -63,10 +63,17 @@ class ScriptedPolicy:
 
     privileged = False
 
-    def __init__(self, answer: Callable[[Request], Message], name: str = "scripted") -> None:
+    def __init__(
+        self,
+        answer: Callable[[Request], Message],
+        name: str = "scripted",
+        count: Callable[[Message], int] = no_tokens,
+    ) -> None:
         self.answer = answer
         self.name = name
+        self.count = count
 
     def act(self, requests: Sequence[Request]) -> list[Completion]:
         """One turn for each request."""
-        return [Completion(message=self.answer(request), model=self.name) for request in requests]
+        said = map(self.answer, requests)
+        return [Completion(message=each, output_tokens=self.count(each), model=self.name) for each in said]
