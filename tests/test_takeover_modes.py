@@ -207,6 +207,17 @@ def test_the_teacher_steps_in_again_where_the_student_derails_after_a_hand_back(
     assert set(between) == {1}, "one idle step stays at each derailment"
 
 
+def test_a_student_that_derails_in_its_last_step_after_a_hand_back_is_not_taken_over_again():
+    def find(trajectories: Sequence[Trajectory]) -> list[Divergence | None]:
+        return [Divergence(trajectory_id=t.id, step=len(t.steps), reason="", detector="hand") for t in trajectories]
+
+    settings: dict[str, Any] = {"steps": 2, "hand_back": True, "student": idler(), "find": find}
+    for place, times in (("after", 1), ("before", 2)):
+        for recovery in recover(idle_failures(2), [Asked()], most=2, place=place, **settings):
+            assert [actor for actor, _ in actors(recovery.trajectory)].count("teacher") == times
+            assert recovery.trajectory.failed
+
+
 def test_attempts_meet_fresh_luck_and_the_first_verified_one_is_kept_and_all_are_charged():
     def make() -> Depot:
         return Depot(gap=1.0)

@@ -224,7 +224,10 @@ class Takeover:
         return EpisodeSpec(chain.case.failure.task, seed, fork=(chain.trajectory, chain.start))
 
     def _derailed(self, chains: Sequence[Chain]) -> Sequence[Chain]:
-        """Where each chain is to be taken over once more; one in which no divergence is found ends."""
+        """Where each chain is to be taken over once more.
+
+        One in which no divergence is found, or which was over with the mistake, ends.
+        """
         if not chains:
             return chains
         assert self.find is not None
@@ -232,9 +235,13 @@ class Takeover:
         for chain, divergence in zip(chains, found, strict=True):
             if divergence is None:
                 chain.end()
+                continue
+            mistake = chain.start + divergence.step
+            start = mistake - (self.config.place == "before")
+            if start < len(chain.trajectory.steps):
+                chain.mistake, chain.start = mistake, start
             else:
-                chain.mistake = chain.start + divergence.step
-                chain.start = chain.mistake - (self.config.place == "before")
+                chain.end()
         return chains
 
     def _act(self, rollout: Rollout, chains: Sequence[Chain], specs: Sequence[EpisodeSpec]) -> Iterator[Chain]:
