@@ -197,8 +197,8 @@ say(got, len(cache), stats.of("hit") + stats.of("load"), stats.of("load") - len(
             TileCache(len, capacity=0)
 
     def test_the_rest_too(self):
-        self.assertEqual(list(prefetch(TileCache(lambda key: key), [], workers=2)), [])
-        self.assertEqual(list(prefetch(TileCache(lambda key: key), [1, 1, 2], workers=1)), [1, 1, 2])
+        self.assertEqual(list(prefetch(TileCache(int), [], workers=2)), [])
+        self.assertEqual(list(prefetch(TileCache(int), [1, 1, 2], workers=1)), [1, 1, 2])
         self.assertEqual([tile.x for tile in tiles_around(Tile(2, 0, 0), 1)], [3, 0, 1, 3, 0, 1])
         stats = Stats(lambda: 3.0)
         stats.count("x")
