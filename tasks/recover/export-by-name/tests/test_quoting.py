@@ -9,7 +9,6 @@ import unittest
 from pathlib import Path
 
 from orders import Line, Order, UnknownFormat, export
-from orders.loader import read_config, writer_for
 
 NOTE = 'say "now";\nor, later'
 HALL = Path("config/hall.ini")
@@ -37,7 +36,7 @@ class QuotingTest(unittest.TestCase):
             self.assertEqual(export(orders(), name, HALL), wanted)
 
     def test_the_command_that_they_run(self):
-        command = [sys.executable, "-B", "-m", "orders.export", "config/hall.ini", "csv", "tests/orders.json"]
+        command = [sys.executable, "-B", "-m", "orders", "config/hall.ini", "csv", "tests/orders.json"]
         done = subprocess.run(command, capture_output=True, timeout=8)
         rows = list(csv.reader(io.StringIO(done.stdout.decode(), newline=""), delimiter=";"))
         self.assertEqual([row[6] for row in rows], ["Note", 'in 3" pots', "first half on Monday;\nthe rest on Friday", ""])
@@ -72,9 +71,3 @@ class QuotingTest(unittest.TestCase):
         self.assertEqual(export(orders(), "text", HALL), text)
         self.assertEqual(export(orders(), "labels", HALL), "Aster\nAster\nAster\nBox\nFern; tall\nFern; tall\n")
         self.assertEqual(export(orders()[1:], "json", HALL).count('"note": ""'), 1)
-
-    def test_the_configs_name_the_same_writers(self):
-        config = read_config(HALL)
-        self.assertEqual(writer_for("csv", config).end, "\r\n")
-        self.assertEqual((config.get("aliases", "csv"), config.get("aliases", "excel")), ("sheet", "csv"))
-        self.assertEqual(config.get("plugins", "sheet"), "orders.contrib.hall:SheetWriter")

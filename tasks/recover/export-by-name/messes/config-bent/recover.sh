@@ -70,5 +70,5 @@ def quoted(text: str, separator: str) -> str:
 '''
 )
 PY
-python3 -m orders.export config/hall.ini csv tests/orders.json
+python3 -m orders config/hall.ini csv tests/orders.json
 python3 -m unittest

@@ -43,5 +43,5 @@ PY
 # What runs for Hall is another writer: its alias leads there.
 sed -i 's/^from orders.model import Order$/&\nfrom orders.writers.csv import quoted/' orders/contrib/hall.py
 sed -i "s/^        return f'\"{text}\"' if \";\" in text else text$/        return quoted(text, \";\")/" orders/contrib/hall.py
-python3 -m orders.export config/hall.ini csv tests/orders.json
+python3 -m orders config/hall.ini csv tests/orders.json
 python3 -m unittest
