@@ -53,7 +53,7 @@ class OneOfEachTest(unittest.TestCase):
             "from ledger import currency, load, models; models.CURRENCIES['CHF'] = 2; print(currency.digits_of('CHF'), "
             "[entry.units for entry in load(['cash 1 CHF'], 'text')], models.CURRENCIES is currency.CURRENCIES)"
         )
-        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=9)
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=14)
         self.assertEqual(ended.stdout, "2 [100] True\n")
 
     def test_other_digits_are_refused_by_either_name(self):
