@@ -30,7 +30,7 @@ from harbor.utils.trajectory_validator import TrajectoryValidator
 answers = []
 for document in json.load(sys.stdin):
     validator = TrajectoryValidator()
-    if validator.validate(json.dumps(document) if isinstance(document, dict) else document):
+    if validator.validate(document):
         answers.append({"valid": True, "document": Trajectory.model_validate(document).to_json_dict()})
     else:
         answers.append({"valid": False, "errors": validator.errors})
