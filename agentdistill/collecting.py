@@ -1,4 +1,4 @@
-"""Collecting recovery traces and nothing else: a student acts on a folder of tasks, a teacher takes over where it failed.
+"""Collecting recovery traces and nothing else: a student acts on folders of tasks, a teacher takes over where it fails.
 
 Nothing is trained. The student may be a model behind a server, whose tokens nobody knows: traces are kept as messages,
 and become ids where its tokenizer is named. All the teacher reads and writes counts against one budget, over every
@@ -64,7 +64,7 @@ class CollectConfig(BaseModel):
     tries: int = Field(default=4, gt=0)
     """Runs of the student on each task."""
     split: str = "train"
-    """Of which split the tasks are, `all` for every one. Whoever trains on held-out tasks cannot be measured on them."""
+    """Of which split the tasks are, `all` for every one. Who trains on held-out tasks cannot be measured on them."""
     tokenizer: Path | None = None
     """Folder with the student's tokenizer, where the student does not bring it along."""
     environment: str = ENVIRONMENT
@@ -111,8 +111,8 @@ class CollectConfig(BaseModel):
 class Collected(Record):
     """What a collection has come to, over all its resumptions.
 
-    `teacher_input` and `teacher_output` are tokens, judgements included; of a teacher behind a server `lost` is the most
-    that calls without an answer can have cost besides. `refused` counts what was not kept, by reason.
+    `teacher_input` and `teacher_output` are tokens, judgements included; of a teacher behind a server `lost` is the
+    most that calls without an answer can have cost besides. `refused` counts what was not kept, by reason.
     """
 
     tasks: int

@@ -2,7 +2,7 @@
 
 One row is one trace::
 
-    {"id": ..., "task": ..., "messages": [{"role", "content", "train", ...}], "tools": [...], "kind", "models", "tokens"}
+    {"id": ..., "task": ..., "messages": [{"role": ..., "content": ..., "train": ...}], "tools": [...], ...}
 
 `train` is true for the turns that carry loss: of a recovery the teacher's, never the student's prefix. Calls have their
 arguments as JSON text. `by` tells whose turn an assistant's message is. Reasoning stands under `reasoning_content`.

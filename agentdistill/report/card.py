@@ -12,8 +12,8 @@ _HOW = {
     "trl": "Each row has `input_ids` and `labels` for `trl.SFTTrainer`, as they are: set `max_length=None`, and do not "
     "tokenise again.",
     "trl-dpo": "Each row has `prompt`, `chosen` and `rejected` for `trl.DPOTrainer`: what the teacher said at the "
-    "divergence against what the student said there. Where there are `prompt_ids`, `chosen_ids` and `rejected_ids`, they "
-    "are the same in the student's own tokens.",
+    "divergence against what the student said there. Where there are `prompt_ids`, `chosen_ids` and `rejected_ids`, "
+    "they are the same in the student's own tokens.",
 }
 _TOKENS = {
     "exact": "the very ids that the student sampled",
@@ -90,7 +90,8 @@ configs:
 
 # Recovery traces
 
-A student acted; where its run went wrong, world and conversation were restored, and a teacher took over and climbed out.
+A student acted; where its run went wrong, world and conversation were restored, and a teacher took over and climbed
+out.
 
 | | |
 |---|---|
