@@ -14,14 +14,16 @@ def crews(day, needs, staff):
     ]
     seen = set()
     for crew in itertools.product(*fit):
-        if len(set(crew)) == len(crew) and (key := tuple(sorted(zip(places, crew)))) not in seen:
+        if len(set(crew)) == len(crew) and (key := tuple(sorted(zip(places, crew, strict=True)))) not in seen:
             seen.add(key)
             yield key
 
 
 def main(data, target):
-    staff = json.load(open(f"{data}/staff.json"))
-    shifts = json.load(open(f"{data}/shifts.json"))
+    with open(f"{data}/staff.json", encoding="utf-8") as file:
+        staff = json.load(file)
+    with open(f"{data}/shifts.json", encoding="utf-8") as file:
+        shifts = json.load(file)
     order = [person["name"] for person in staff]
     rate = {person["name"]: person["rate"] for person in staff}
     most = {person["name"]: person["max_shifts"] for person in staff}
@@ -34,7 +36,7 @@ def main(data, target):
                 now = list(worked)
                 for _, name in crew:
                     now[order.index(name)] += 1
-                if any(times > most[name] for times, name in zip(now, order)):
+                if any(times > most[name] for times, name in zip(now, order, strict=True)):
                     continue
                 if (key := tuple(now)) not in after or after[key][0] > sum_ + cost:
                     after[key] = (sum_ + cost, [*plan, (shift["day"], crew)])

@@ -10,9 +10,7 @@ def read(path):
         for line in ledger:
             date, kind, item, qty, *rest = line.split()
             price = float(rest[1]) if rest else None
-            movements.append(
-                {"date": date, "kind": kind, "item": item, "qty": int(qty), "price": price}
-            )
+            movements.append({"date": date, "kind": kind, "item": item, "qty": int(qty), "price": price})
     return movements
 
 
