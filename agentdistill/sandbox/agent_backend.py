@@ -74,6 +74,11 @@ class AgentBackend(ABC):
     def start(self) -> Started:
         """Start an agent in a sandbox of its own. Called from several threads at once."""
 
+    @property
+    def has_image(self) -> bool:
+        """Whether its sandboxes need no image but what it has."""
+        return True
+
     @abstractmethod
     def in_world(self, world: World) -> AgentBackend:
         """A backend like this one, but for sandboxes of `world`; it keeps no snapshots of its own.
@@ -111,6 +116,8 @@ class AgentBackend(ABC):
         """See `WorldBackend.world`."""
         if self._above is not None:
             return self._above.world(world)
+        if world.is_plain(self.has_image):
+            return self
         idle: list[AgentBackend] = []
         with self._lock:
             if self._closed:

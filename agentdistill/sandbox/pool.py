@@ -83,7 +83,8 @@ class Pool:
 
     def world(self, world: World) -> SandboxBackend:
         """See `WorldBackend.world`. Of other worlds none is kept ready."""
-        return world_of(self._backend, world)
+        made = world_of(self._backend, world)
+        return self if made is self._backend else made
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
         """See `SandboxBackend.drop`."""

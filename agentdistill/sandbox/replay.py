@@ -82,7 +82,8 @@ class ReplayingBackend:
 
     def world(self, world: World) -> ReplayingBackend:
         """See `WorldBackend.world`."""
-        return ReplayingBackend(world_of(self._backend, world), store=self._store)
+        made = world_of(self._backend, world)
+        return self if made is self._backend else ReplayingBackend(made, store=self._store)
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
         """See `SandboxBackend.drop`."""

@@ -39,9 +39,13 @@ class World(BaseModel):
     """Name or number of the user that commands run as."""
     network: Literal["none", "public"] = "none"
     links: Mapping[str, str] = Field(default_factory=dict)
-    """Absolute paths that are links into the workspace → what they lead to, relative to the workspace."""
-    limits: Limits | None = None
-    """In place of the backend's."""
+    """Absolute paths that are links into the workspace → what they lead to, relative to the workspace. One that lies in
+    the workspace itself is not made."""
+    cpus: float | None = Field(default=None, gt=0)
+    """See `Limits`; the backend's without it. So are the others."""
+    memory_bytes: int | None = Field(default=None, gt=0)
+    workspace_bytes: int | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0)
     build_seconds: float = Field(default=1800.0, gt=0)
     """Longest silence while the image is built."""
     judging: bool = False
@@ -69,6 +73,29 @@ class World(BaseModel):
         rest = self.model_copy(update={"context": {}}).model_dump_json()
         return hashlib.sha256(repr((rest, sorted(files.items()))).encode("utf-8", "surrogatepass")).hexdigest()
 
+    def limited(self, limits: Limits) -> Limits:
+        """What applies in place of a backend's `limits`."""
+        own = {name: getattr(self, name) for name in ("cpus", "memory_bytes", "workspace_bytes", "seconds")}
+        return limits.model_copy(update={name: value for name, value in own.items() if value is not None})
+
+    def is_plain(self, has_image: bool) -> bool:
+        """Whether these are the sandboxes that a backend has anyway; `has_image`: one that needs no other image."""
+        plain = World()
+        named = {"image", "context", "build_seconds"} if has_image and self.any_image else set()
+        return self.model_copy(update={name: getattr(plain, name) for name in {*named, "any_image"}}) == plain
+
+    def links_from(self, workspace: str) -> dict[str, str]:
+        """The links that are made where the workspace is at that absolute path, with the absolute paths they lead to.
+
+        Raises:
+            UsageError: the workspace would be behind one.
+        """
+        made = {path: f"{workspace}/{to}" for path, to in self.links.items() if not _is_within(path, workspace)}
+        for path in made:
+            if _is_within(workspace, path):
+                raise UsageError(f"{path} cannot be a link in a sandbox that works in {workspace}")
+        return made
+
 
 @runtime_checkable
 class WorldBackend(Protocol):
@@ -95,6 +122,10 @@ def plain_path(path: str) -> str:
     if not _PATH.fullmatch(path) or not {".", ".."}.isdisjoint(PurePosixPath(path).parts):
         raise ValueError(f"{path!r} is no plain absolute path")
     return path
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def world_of(backend: SandboxBackend, world: World) -> SandboxBackend:

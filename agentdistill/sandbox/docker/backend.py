@@ -151,18 +151,22 @@ class DockerBackend(AgentBackend):
             self._seed = self._image_files()
             self._seeds.add(self._seed)
 
+    @property
+    def has_image(self) -> bool:
+        """See `AgentBackend.has_image`."""
+        return bool(self._named or self._build)
+
     def in_world(self, world: World) -> DockerBackend:
         """See `AgentBackend.in_world`."""
-        own = bool(self._named or self._build)
         named = bool(world.image or world.context)
         if world.image and world.context:
             raise UsageError(_NEEDS_IMAGE)
         if world.network == "public" and not self._public_network:
             raise UsageError("the public network is not given to sandboxes: allow it by public_network = true")
-        takes_own = own and (world.any_image or not named)
+        takes_own = self.has_image and (world.any_image or not named)
         made = DockerBackend(
             None,
-            world.limits or self.limits,
+            world.limited(self.limits),
             image=self._named if takes_own else world.image,
             build=self._build if takes_own else "",
             build_network=self._build_network,
@@ -261,10 +265,10 @@ class DockerBackend(AgentBackend):
         elif not name:
             raise UsageError(_NEEDS_IMAGE)
         where = layout(engine.image(name), world.environment)
-        if where.workspace == (world.directory or where.workspace) and not world.links:
-            return where
         directory = world.directory or where.workspace
-        links = {path: f"{directory}/{target}" for path, target in world.links.items()}
+        links = world.links_from(directory)
+        if directory == where.workspace and not links:
+            return where
         derived = derive(engine, where.image, owner, directory=directory, links=links)
         return layout(engine.image(derived), world.environment)
 

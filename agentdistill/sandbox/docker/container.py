@@ -54,7 +54,7 @@ def layout(image: Image, variables: Mapping[str, str] | None = None) -> Layout:
     if f"{PLACE}/".startswith(f"{workspace}/") or workspace.startswith((f"{PLACE}/", "/proc", "/sys", "/dev")):
         raise UsageError(f"an image that works in {workspace} cannot be a sandbox: set another WORKDIR")
     emptied = tuple(path for path in ("/tmp", "/dev/shm") if not f"{workspace}/".startswith(f"{path}/"))
-    environment = {**ENVIRONMENT, "PATH": _PATH, **image.environment, "HOME": workspace, **(variables or {})}
+    environment = {**ENVIRONMENT, "PATH": _PATH, **image.environment, **(variables or {}), "HOME": workspace}
     return Layout(image, workspace, emptied, environment)
 
 
