@@ -40,7 +40,7 @@ from agentdistill.ways import People, gather
 
 ARM = "collect"
 """What the one arm of such a run is called."""
-ENVIRONMENT = "agentdistill/Folder-v0"
+ENVIRONMENT = "agentdistill/Terminal-v0"
 """Runs task folders."""
 DETECTORS: tuple[DetectorSpec, ...] = ({"name": "first_of", "of": ["judge", "last_step"]},)
 """One question to the teacher for each failed run; where it names no step, the last one before the end."""
