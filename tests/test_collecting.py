@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 import torch
 from messy import Messy, Solving, write_task
+from rich.console import Console
 from test_cli import ENVIRONMENT, one_line, typed
 
+from agentdistill.cli.progress import ConsoleWatcher
+from agentdistill.collecting import CollectConfig, collect
 from agentdistill.formats.atif import read_atif
 from agentdistill.formats.tables import split_of
+from agentdistill.policies.endpoint import EndpointConfig
 from agentdistill.policies.tiny import TinyConfig, make_student, make_tokenizer, save_student
 from agentdistill.records import Recovery
 from agentdistill.store import RunStore
@@ -61,10 +65,15 @@ def collected(tasks: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFac
     """A collection with student and teacher behind servers, and its summary."""
     run = tmp_path_factory.mktemp("collected") / "run"
     with ChatServer(Messy(tasks)) as student, ChatServer(Solving(tasks)) as teacher:
-        command = arguments(tasks, run, endpoint(student, "weak"), endpoint(teacher, "strong"))
-        done = subprocess.run([COMMAND, *command], capture_output=True, env=ENVIRONMENT, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        summary = json.loads(done.stdout)
+        config = CollectConfig(
+            tasks=tasks,
+            student=EndpointConfig(url=student.url, model="weak"),
+            teacher=EndpointConfig(url=teacher.url, model="strong"),
+            budget=400_000,
+            tries=2,
+        )
+        with ConsoleWatcher(Console(stderr=True)) as watch:
+            summary = collect(config, run, watch).model_dump()
         assert teacher.served.output_tokens == summary["teacher_output"]
         assert teacher.served.input_tokens == summary["teacher_input"]
     return run, summary
@@ -198,6 +207,7 @@ def test_a_secret_that_was_said_is_in_no_export(capsys, collected, tokenizer, tm
         assert "This is task one" not in text
 
 
+@pytest.mark.slow
 def test_a_collection_that_was_killed_goes_on_and_buys_nothing_twice(tasks, tmp_path):
     with ChatServer(Messy(tasks), latency=0.02) as student, ChatServer(Solving(tasks), latency=0.05) as teacher:
         command = [COMMAND, *arguments(tasks, tmp_path, endpoint(student, "weak"), endpoint(teacher, "strong"))]
@@ -236,7 +246,7 @@ def own_policies(folder: Path, tasks: Path) -> Path:
     path = folder / "own.py"
     path.write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom pathlib import Path\n"
-        f"from messy import Messy, Solving\nstudent, teacher = (each(Path({str(tasks)!r})) for each in (Messy, Solving))\n"
+        f"from messy import Messy, Solving\nroot = Path({str(tasks)!r})\nstudent, teacher = Messy(root), Solving(root)\n"
     )
     return path
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from messy import Messy, Solving, write_task
+from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.collecting import CollectConfig, collect
 from agentdistill.exporting import export
 from agentdistill.kept import arms_of, kept_rows, kept_traces, open_reader
@@ -23,19 +25,6 @@ from agentdistill.testing import ChatServer
 datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
-
-
-class Quiet:
-    """Watches nothing."""
-
-    def begin(self, stage: str, total: int | None = None) -> None:
-        """A stage begins."""
-
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        """So much more is done."""
-
-    def end(self, note: str = "") -> None:
-        """The stage is done."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +46,8 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             tries=2,
             tokenizer=root / "tiny",
         )
-        assert collect(config, root / "run", Quiet()).kept == 6
+        with ConsoleWatcher(Console(stderr=True)) as watch:
+            assert collect(config, root / "run", watch).kept == 6
     return root / "run", root / "tiny"
 
 
