@@ -203,6 +203,7 @@ def _gathered(
         most_episodes=config.tries * len(tasks),
         reading=True,
         at_once=len(tasks),
+        first=1,
         curriculum=config.recipe.curriculum.model_copy(update={"tasks": "in_turn", "set_size": len(tasks)}),
     )
     return people, collector
