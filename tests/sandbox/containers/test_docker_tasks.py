@@ -1,6 +1,5 @@
 """Task folders of somebody else's, each in the world it describes: their images are built, their rewards are read."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from agentdistill_environments.terminal import Terminal
 from images import python_image
 from test_docker_images import built
 
-from agentdistill.errors import InfrastructureError, TaskError
 from agentdistill.records import Message, ToolCall, Verdict
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.docker import DockerBackend
