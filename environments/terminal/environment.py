@@ -25,7 +25,7 @@ from agentdistill.tools import tool
 
 from .folders import Folders
 from .judging import Judge
-from .output import cut, numbered, replaced, test_counts
+from .output import counted_tests, cut, numbered, replaced
 from .place import SHELL, Place, agents_place
 from .teacher import next_turn, script_of
 
@@ -192,7 +192,7 @@ class Terminal(ToolEnvironment):
         assert self.sandbox is not None
         result = self.sandbox.exec(command, timeout=self._patience)
         output = cut(result.output, self._most_lines, self._most_characters)
-        self.signal(exit_code=result.exit_code, **test_counts(result.output))
+        self.signal(exit_code=result.exit_code, **counted_tests(result.output))
         if result.timed_out:
             self.signal(timed_out=True)
             raise ToolError(f"the command took too long and was stopped\n{output}".rstrip())

@@ -163,6 +163,8 @@ class DockerBackend(AgentBackend):
             raise UsageError(_NEEDS_IMAGE)
         if world.network == "public" and not self._public_network:
             raise UsageError("the public network is not given to sandboxes: allow it by public_network = true")
+        if world.user.partition(":")[0] in ("root", "0"):
+            raise UsageError(f"commands in a container do not run as {world.user}: name another user")
         takes_own = self.has_image and (world.any_image or not named)
         made = DockerBackend(
             None,
