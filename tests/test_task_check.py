@@ -54,6 +54,12 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def more(task: Path, action: str) -> None:
+    """Add to what was done in the mess."""
+    with (task / MESS / "mess.toml").open("a") as file:
+        file.write(f"\n[[actions]]\n{action}\n")
+
+
 # ---- beginning a task ------------------------------------------------------------------------------------------------
 
 
@@ -92,17 +98,17 @@ def test_a_task_that_is_there_is_not_written_over(task: Path, capsys: pytest.Cap
 
 SOLVED = "-(-total // size)"
 UNFIT: list[tuple[str, str, Callable[[Path], object]]] = [
-    ("solution", "solve.sh scores 0", lambda at: put(at / "solution/solve.sh", "true")),
+    ("solution", "the solution scores 0", lambda at: put(at / "solution/solve.sh", "true")),
     ("solution", "ended with 3: no luck", lambda at: put(at / "solution/solve.sh", "echo no luck; exit 3")),
     ("nothing done", "doing nothing scores 1", lambda at: change(at / PAGES, "total // size", SOLVED)),
     ("wrong", "wrong/one-more.sh scores 1", lambda at: shutil.copy(at / "solution/solve.sh", at / "wrong/one-more.sh")),
-    ("wrong", "wrong/one-more.sh changes nothing", lambda at: put(at / "wrong/one-more.sh", "sed -i s/x/x/ none || true")),
+    ("wrong", "wrong/one-more.sh changes nothing", lambda at: put(at / "wrong/one-more.sh", "true")),
     ("wrong", "wrong/one-more.sh ended with 2", lambda at: put(at / "wrong/one-more.sh", "sed -i s/a/b/ gone.py")),
     ("cheat", "(cheats/own.sh) scores 1", lambda at: shutil.copytree(at / "solution", at / "cheats").rename(at / "x")),
     ("as it is", "as it is scores 1", lambda at: change(at / MESS / "mess.toml", "total // size + 1|'", f"{SOLVED}|'")),
     ("recovered", "recover.sh scores 0", lambda at: put(at / MESS / "recover.sh", "true")),
-    ("recovered", "action 2: error: there is no tool 'run'", lambda at: change(at / MESS / "mess.toml", "bash\"\narguments = {command = \"sed -i 's|number", "run\"\narguments = {command = \"sed -i 's|number")),
-    ("recovered", "ends the task with action 1", lambda at: change(at / MESS / "mess.toml", '[[actions]]\nsay = "The', '[[actions]]\ntool = "submit"\n[[actions]]\nsay = "The')),
+    ("recovered", "action 3: error: there is no tool 'run'", lambda at: more(at, 'tool = "run"')),
+    ("recovered", "ends the task with action 3", lambda at: more(at, 'tool = "submit"\n[[actions]]\ntool = "bash"')),
 ]  # fmt: skip
 
 
