@@ -34,7 +34,7 @@ def check(
     sandbox: Annotated[str, typer.Option(help="Sandbox backend.")] = "bubblewrap",
     options: Annotated[list[str], typer.Option("--option", help="Of the backend: image=debian:12.")] = [],  # noqa: B006
     only: Annotated[list[str], typer.Option(help="Only checks with this in their name.")] = [],  # noqa: B006
-    environment: Annotated[str, typer.Option(help="What runs them.")] = "folder",
+    environment: Annotated[str, typer.Option(help="What runs them.")] = "terminal",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Check tasks: what solution, nothing, wrong fixes, cheats, messes and recoveries score, and that nothing leaks."""
