@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from agentdistill_environments.folder import Folder
+from agentdistill_environments.terminal import Terminal
 
 from agentdistill.cli.main import main
 from agentdistill.errors import UsageError
@@ -36,7 +36,7 @@ def task(tmp_path: Path) -> Path:
     return new_task("lost-page", tmp_path)
 
 
-def found(task: Path, backend: BubblewrapBackend, only: str, make: type[Folder] = Folder) -> TaskCheck:
+def found(task: Path, backend: BubblewrapBackend, only: str, make: type[Terminal] = Terminal) -> TaskCheck:
     """What the one check with `only` in its name finds."""
     starts, check = check_task(make, task, backend, [only])
     assert starts.status == "passed"
@@ -131,7 +131,7 @@ def test_tests_that_judge_by_luck_are_found(task: Path, backend: BubblewrapBacke
     assert any(each.status == "failed" and "scores" in each.detail for each in details)
 
 
-class Leaking(Folder):
+class Leaking(Terminal):
     """Leaves what is hidden where the agent can find it."""
 
     where = "notes.txt"
@@ -165,7 +165,7 @@ def test_what_is_hidden_is_found_under_any_name_and_by_its_name(
 def test_what_a_task_does_not_come_with_is_not_counted_against_it(task: Path, backend: BubblewrapBackend) -> None:
     for part in ("messes", "wrong", "solution"):
         shutil.rmtree(task / part)
-    checks = {check.name: check.status for check in check_task(Folder, task, backend, ["mess", "wrong", "solution"])}
+    checks = {check.name: check.status for check in check_task(Terminal, task, backend, ["mess", "wrong", "solution"])}
     assert set(checks.values()) == {"passed", "not_applicable"}
     assert checks["the solution scores 1"] == "not_applicable"
 
@@ -174,7 +174,7 @@ def test_a_task_that_cannot_be_run_here_is_told_and_nothing_else_is_tried(
     task: Path, backend: BubblewrapBackend
 ) -> None:
     put(task / "environment" / "docker-compose.yaml", "services: {}\n")
-    (check,) = check_task(Folder, task, backend)
+    (check,) = check_task(Terminal, task, backend)
     assert (check.name, check.status) == ("it can be run here", "failed")
 
 
@@ -204,4 +204,4 @@ def test_an_unfit_task_ends_the_command_with_1(task: Path, capsys: pytest.Captur
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", find_tasks(TASKS), ids=lambda folder: folder.name)
 def test_every_task_in_the_house_is_fit(folder: Path, backend: BubblewrapBackend) -> None:
-    assert not [check for check in check_task(Folder, folder, backend) if check.status == "failed"]
+    assert not [check for check in check_task(Terminal, folder, backend) if check.status == "failed"]

@@ -86,7 +86,9 @@ class Place:
         for folder in self.folders:
             make_folder(sandbox, folder)
         if self.workdir:
-            sandbox.exec(f"mkdir -p {shlex.quote(self.workdir)} && cd {shlex.quote(self.workdir)}")
+            there = shlex.quote(self.workdir)
+            if sandbox.exec(f"mkdir -p {there} && cd {there}").exit_code:
+                raise TaskError(f"no command can work in {self.workdir}: run it on the docker backend")
 
     def enter(self) -> str:
         """A shell line for argument vectors that goes to the working directory."""
@@ -223,11 +225,11 @@ def _place(
         elif root.capabilities.images:
             context, needs_image = {path: _file(file) for path, file in files.items()}, True
         else:
-            directory = directory or _first_workdir(files["Dockerfile"]) or WORKSPACE
+            directory = _first_workdir(files["Dockerfile"]) or directory or WORKSPACE
             plain = plain_world(files, root=directory)
             stages, variables = plain.stages, {**plain.env, **variables}
-            workdir = settings.workdir or (plain.workdir if plain.workdir not in ("/", directory) else "")
-            image = ""
+            workdir = settings.workdir or plain.workdir
+            workdir = "" if workdir in ("/", directory) else workdir
     if needs_image and not root.capabilities.images:
         raise TaskError(f"{name}: needs the container image {image!r}: run it on the docker backend")
     try:
