@@ -8,6 +8,7 @@ from agentdistill_environments.terminal import Terminal
 from images import python_image
 from test_docker_images import built
 
+from agentdistill.errors import InfrastructureError, TaskError
 from agentdistill.records import Message, ToolCall, Verdict
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.docker import DockerBackend
