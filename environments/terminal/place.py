@@ -155,7 +155,7 @@ def verifiers_place(
         TaskError: as for `agents_place`.
     """
     settings, own = harbor.settings, _settings(step)
-    phases = [each.verifier for each in (own, settings) if each is not None]
+    phases = [settings.verifier] if own is None else [own.verifier, settings.verifier]
     user = next((each.user for each in phases if each.user is not None), None)
     tests = step.tests if step is not None else harbor.tests
     world, files, lay = settings.environment, harbor.environment, True
@@ -276,7 +276,8 @@ def _refuse_what_nobody_has(name: str, settings: EnvironmentSettings, files: Map
 
 def _agent(harbor: HarborTask, step: HarborStep | None) -> tuple[str | int | None, Literal["none", "public"]]:
     """The user and the network of the agent in a step."""
-    phases = [each.agent for each in (_settings(step), harbor.settings) if each is not None]
+    own = _settings(step)
+    phases = [harbor.settings.agent] if own is None else [own.agent, harbor.settings.agent]
     user = next((each.user for each in phases if each.user is not None), None)
     return user, _network(harbor.name, "agent", phases, harbor.settings.environment)
 
