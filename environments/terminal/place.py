@@ -79,7 +79,7 @@ class Place:
                 if ended.exit_code:
                     last = ended.output.strip().rsplit("\n", 1)[-1][-200:]
                     raise TaskError(
-                        f"environment/Dockerfile line {stage.line}, RUN: ended with {ended.exit_code} ({last}): "
+                        f"Dockerfile line {stage.line}, RUN: ended with {ended.exit_code} ({last}): "
                         "run it on the docker backend"
                     )
         sandbox.upload(self.files)
@@ -159,7 +159,7 @@ def verifiers_place(
     user = next((each.user for each in phases if each.user is not None), None)
     tests = step.tests if step is not None else harbor.tests
     world, files, lay = settings.environment, harbor.environment, True
-    links = dict(LINKS)
+    links, where = dict(LINKS), "environment"
     if settings.verifier_mode(own) == "separate":
         named = next((each.environment for each in phases if each.environment is not None), None)
         built = any(name in tests for name in ("Dockerfile", *_COMPOSED))
@@ -171,6 +171,7 @@ def verifiers_place(
             world, files, lay = named or settings.environment, tests if built else {}, False
             del links["/tests"]
         if built:
+            where = "tests"
             world = world.model_copy(update={"docker_image": None})
         for artifact in settings.artifacts_of(own):
             if artifact.source.startswith("/") and not artifact.source.startswith("/logs"):
@@ -184,6 +185,7 @@ def verifiers_place(
         network=_network(harbor.name, "verifier", phases, world),
         needs_image=not lay or bool(harbor.table("metadata", "agentdistill").get("needs_image", True)),
         links=links,
+        where=where,
         environment=environment,
         seconds=max(1.0, _seconds(phases)),
         judging=True,
@@ -207,6 +209,7 @@ def _place(
     network: Literal["none", "public"],
     needs_image: bool,
     links: Mapping[str, str],
+    where: str = "environment",
     folders: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
     seconds: float | None = None,
@@ -226,7 +229,7 @@ def _place(
             context, needs_image = {path: _file(file) for path, file in files.items()}, True
         else:
             directory = _first_workdir(files["Dockerfile"]) or directory or WORKSPACE
-            plain = plain_world(files, root=directory)
+            plain = plain_world(files, root=directory, where=where)
             stages, variables = plain.stages, {**plain.env, **variables}
             workdir = settings.workdir or plain.workdir
             workdir = "" if workdir in ("/", directory) else workdir
