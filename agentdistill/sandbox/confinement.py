@@ -47,7 +47,20 @@ USER = "agent"
 _NOBODY = "nobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = f"{USER}:x:{INSIDE}:\nnogroup:x:65534:\n"
 # A workspace there would hide what commands need, or be hidden.
-_TAKEN = ("bin", "dev", "etc", "lib", "lib32", "lib64", "opt/agent", "opt/bin", "opt/python", "proc", "run", "sbin")
+_TAKEN: tuple[str, ...] = (
+    "bin",
+    "dev",
+    "etc",
+    "lib",
+    "lib32",
+    "lib64",
+    "opt/agent",
+    "opt/bin",
+    "opt/python",
+    "proc",
+    "run",
+    "sbin",
+)
 _TAKEN += ("sys", "tmp", "usr")
 
 

@@ -111,6 +111,7 @@ def in_a_world(
 ) -> Terminal:
     shutil.copytree(RENAME, tmp_path / "task")
     settings = (RENAME / "task.toml").read_text().replace(VERIFIER, "").partition("[environment]")[0]
+    settings = settings.replace("needs_image = false", "needs_image = true")
     (tmp_path / "task" / "task.toml").write_text(f"{settings}[environment]\n{environment}\n")
     if dockerfile:
         (tmp_path / "task" / "environment" / "Dockerfile").write_text(dockerfile)

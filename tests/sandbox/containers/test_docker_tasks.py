@@ -8,6 +8,7 @@ from agentdistill_environments.terminal import Terminal
 from images import python_image
 from test_docker_images import built
 
+from agentdistill.errors import InfrastructureError, TaskError
 from agentdistill.records import Message, ToolCall, Verdict
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.docker import DockerBackend
@@ -94,3 +95,67 @@ def test_a_folder_of_three_steps_gets_the_mean_of_those_that_ran(backend, ways, 
     assert verdict.score == pytest.approx(reward), verdict.detail
     assert verdict.passed == (reward == 1)
     env.close()
+
+
+def made(place: Path, base: str, settings: str, test: str) -> Path:
+    """A task whose image has a user."""
+    (place / "environment").mkdir(parents=True)
+    (place / "tests").mkdir()
+    (place / "environment" / "Dockerfile").write_text(
+        f"FROM {base}\nRUN echo 'clerk:x:1500:1500::/:/bin/sh' >> /etc/passwd\nWORKDIR /srv/desk\nCOPY note .\n"
+    )
+    (place / "environment" / "note").write_text("a note\n")
+    (place / "instruction.md").write_text("Work.")
+    (place / "tests" / "test.sh").write_text(test)
+    (place / "task.toml").write_text(f'[task]\nname = "a/desk"\n{settings}')
+    return place
+
+
+def test_users_of_the_image_act_and_judge_within_the_tasks_limits(backend, base, tmp_path):
+    settings = (
+        '[agent]\nuser = "clerk"\n[verifier]\nuser = 1501\nenv = {WORD = "yes"}\n'
+        '[environment]\nmemory_mb = 200\ncpus = 0.5\nenv = {KIND = "bolt"}\n'
+    )
+    test = "test $(id -u)$WORD$KIND$(cat done) = 1501yesbolt1500 && echo 0.5 > /logs/verifier/reward.txt"
+    env = terminal(backend, made(tmp_path, base, settings, test))
+    assert call(env, "bash", command="id -u; pwd; cat note; echo $KIND; id -u > done; ls -d /logs")[0].startswith(
+        "1500\n/srv/desk\na note\nbolt\nls: "
+    )
+    limit = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null"
+    assert call(env, "bash", command=limit)[0].split()[0] == str(200 << 20)
+    kept = env.snapshot()
+    other = Terminal(tasks=HARBOR, sandboxes=backend)
+    other.reset(options={"task": next(t for t in other.make_tasks("train", 9) if "multi" in t.id)})
+    again = Terminal(tasks=tmp_path, sandboxes=backend)
+    again.restore(kept, task=env.task)
+    verdict = submit(again)
+    assert verdict is not None
+    assert (verdict.score, verdict.passed) == (0.5, False), verdict.detail
+    for each in (env, other, again):
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ('[agent]\nuser = "root"\n', "root"),
+        ('[verifier]\nuser = "root"\n', "root"),
+        ('[environment]\nnetwork_mode = "public"\n', "public_network = true"),
+        ('[verifier]\nnetwork_mode = "allowlist"\n', "allowlist"),
+    ],
+)
+def test_what_this_backend_does_not_give_is_refused_before_anybody_begins(backend, base, tmp_path, settings, complaint):
+    with pytest.raises(TaskError, match=complaint):
+        terminal(backend, made(tmp_path, base, settings, "true"))
+
+
+def test_several_containers_are_refused(backend, base, tmp_path):
+    (made(tmp_path, base, "", "true") / "environment" / "docker-compose.yaml").write_text("services: {}\n")
+    with pytest.raises(TaskError, match=r"docker-compose\.yaml"):
+        terminal(backend, tmp_path)
+
+
+def test_an_image_that_cannot_be_had_is_the_machinerys_fault(backend, base, tmp_path):
+    folder = made(tmp_path, base, '[environment]\ndocker_image = "agentdistill-test:none"\n', "true")
+    with pytest.raises(InfrastructureError, match="docker pull"):
+        terminal(backend, folder)
