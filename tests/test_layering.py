@@ -155,7 +155,7 @@ def test_environments_import_only_the_library_and_their_own_folder():
         ("def f():\n    from agentdistill import rollout", "agentdistill.tools", "inside a function"),
         ("if TYPE_CHECKING:\n    import agentdistill.rollout", "agentdistill.tools", "under TYPE_CHECKING"),
         ("class A:\n    def f(self):\n        from . import rollout", "agentdistill.tools", "inside a function"),
-        ("from ..rollout import run", "agentdistill.sandbox.base", "floor 1 may not import floor 3"),
+        ("from ..rollout import run", "agentdistill.sandbox.base", "floor 1 may not import floor 4"),
         ("from agentdistill import Task", "agentdistill.tools", "not the package above it"),
         ("import agentdistill_environments.repair", "agentdistill.cli.main", "never imports"),
         ("from agentdistill.chat import Renderer", "agentdistill.tools", "floor 1 may not import floor 1"),
