@@ -15,7 +15,7 @@ APP = World(directory="/app", environment={"KIND": "bolt"}, links={"/logs": ".hi
 
 def test_a_world_has_its_directory_its_variables_and_its_links(backend):
     with backend.world(APP).create() as sandbox:
-        sandbox.write_file(".hidden/logs/a", b"kept")
+        sandbox.write_file(".hidden/logs/a", b"kept\n")
         told = sandbox.exec("pwd; echo $HOME $KIND; cat /logs/a; echo more > /logs/b; ls -d /workspace")
         assert told.output.splitlines()[:3] == ["/app", "/app bolt", "kept"]
         assert "No such file" in told.output
