@@ -201,11 +201,11 @@ class _Reader:
 
     def text(self, name: str) -> str:
         try:
-            return self.bytes(self.folder / name, name).decode("utf-8")
+            return self.content(self.folder / name, name).decode("utf-8")
         except UnicodeDecodeError as error:
             raise self.problem(name, f"cannot be read as text: {error}: save it as UTF-8") from error
 
-    def bytes(self, path: Path, name: str) -> bytes:
+    def content(self, path: Path, name: str) -> bytes:
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 raise self.problem(name, "is a link or something else that is not a file: put the file itself there")
@@ -232,7 +232,7 @@ class _Reader:
                 told = path.relative_to(root).as_posix()
                 if not _is_text(told):
                     raise self.problem(f"{part}/{told!a}", "has a name that is no text: rename it")
-                content = self.bytes(path, f"{part}/{told}")
+                content = self.content(path, f"{part}/{told}")
                 found[told] = HarborFile(content=content, executable=bool(path.stat().st_mode & stat.S_IXUSR))
         return found
 
