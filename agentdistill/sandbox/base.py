@@ -6,7 +6,8 @@ restore and fork are. A non-zero exit is a *result*; an exception means the mach
 
 A backend of your own is one class in one file, found as ``module:Name`` or under a name in the entry-point group
 ``agentdistill.sandboxes``. It is called with `folder` and `limits` and whatever settings of its own it takes; the
-checks of ``agentdistill sandbox check`` say whether it keeps what this page promises.
+checks of ``agentdistill sandbox check`` say whether it keeps what this page promises. Tasks with an image, a directory,
+users or limits of their own need one that has `world` as well (`agentdistill.sandbox.worlds`).
 """
 
 from __future__ import annotations

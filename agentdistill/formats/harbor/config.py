@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StrictInt, StrictStr, ValidationInfo, field_validator
@@ -128,8 +128,9 @@ class StepSettings(Table):
 
     def goes_on(self, rewards: dict[str, float]) -> bool:
         """Whether the rewards of this step are enough for the next to be begun; one that is missing is not."""
-        needed = self.min_reward if isinstance(self.min_reward, dict) else {"reward": self.min_reward}
-        return all(least is None or rewards.get(key, float("-inf")) >= least for key, least in needed.items())
+        least = self.min_reward
+        needed: Mapping[str, float | None] = least if isinstance(least, dict) else {"reward": least}
+        return all(each is None or rewards.get(key, float("-inf")) >= each for key, each in needed.items())
 
 
 class TaskConfig(Table):

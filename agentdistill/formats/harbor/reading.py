@@ -23,14 +23,18 @@ _IMAGE_FILES = ("Dockerfile", "docker-compose.yaml")
 
 
 def find_tasks(root: Path) -> list[Path]:
-    """Every task folder at or below `root`, sorted.
+    """Every task folder at or below `root`, sorted. What lies in a task is never one.
 
     Raises:
         TaskError: there is no such folder.
     """
     if not root.is_dir():
         raise TaskError(f"there is no folder of tasks at {str(root)!r}")
-    return sorted(path.parent for path in root.rglob("task.toml"))
+    found: list[Path] = []
+    for folder in sorted(path.parent for path in root.rglob("task.toml")):
+        if not found or not folder.is_relative_to(found[-1]):
+            found.append(folder)
+    return found
 
 
 def read_task(folder: Path) -> HarborTask:
@@ -106,6 +110,11 @@ class _Reader:
             if str(self.folder) in str(error):
                 raise
             raise self.problem("task.toml:", str(error)) from error
+        ours = settings.metadata.get("agentdistill", {})
+        if not isinstance(ours, dict):
+            raise self.problem("task.toml:", f"metadata.agentdistill must be a table, not {ours!r}")
+        if not isinstance(needs := ours.get("needs_image", True), bool):
+            raise self.problem("task.toml:", f"metadata.agentdistill.needs_image must be true or false, not {needs!r}")
         worlds = {"environment": settings.environment, "verifier.environment": settings.verifier.environment}
         for key, world in worlds.items():
             if world is not None and world.os == "windows":
@@ -192,11 +201,11 @@ class _Reader:
 
     def text(self, name: str) -> str:
         try:
-            return self.bytes(self.folder / name, name).decode("utf-8")
+            return self.content(self.folder / name, name).decode("utf-8")
         except UnicodeDecodeError as error:
             raise self.problem(name, f"cannot be read as text: {error}: save it as UTF-8") from error
 
-    def bytes(self, path: Path, name: str) -> bytes:
+    def content(self, path: Path, name: str) -> bytes:
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 raise self.problem(name, "is a link or something else that is not a file: put the file itself there")
@@ -223,7 +232,7 @@ class _Reader:
                 told = path.relative_to(root).as_posix()
                 if not _is_text(told):
                     raise self.problem(f"{part}/{told!a}", "has a name that is no text: rename it")
-                content = self.bytes(path, f"{part}/{told}")
+                content = self.content(path, f"{part}/{told}")
                 found[told] = HarborFile(content=content, executable=bool(path.stat().st_mode & stat.S_IXUSR))
         return found
 

@@ -36,19 +36,15 @@ class Table(BaseModel):
 
 def _host(host: str) -> str:
     name = host.strip().lower().rstrip(".")
-    for parse in (ipaddress.ip_address, ipaddress.ip_network):
-        try:
-            return parse(name).compressed if "%" not in name else _wrong_host(host)
-        except ValueError:
-            continue
+    try:
+        if "%" not in name:
+            return (ipaddress.ip_network(name) if "/" in name else ipaddress.ip_address(name)).compressed
+    except ValueError:
+        pass  # so it must be a name
     labels = name.removeprefix("*.").split(".")
     if not all(_LABEL.fullmatch(label) for label in labels) or (name.startswith("*.") and _is_address(name[2:])):
-        return _wrong_host(host)
+        raise ValueError(f"{host!r} is no name such as example.org or *.example.org, no IP address and no CIDR range")
     return name
-
-
-def _wrong_host(host: str) -> str:
-    raise ValueError(f"{host!r} is no name such as example.org or *.example.org, no IP address and no CIDR range")
 
 
 def _is_address(name: str) -> bool:

@@ -61,7 +61,7 @@ class HarborTask(Record):
             parts += [step.name, step.instruction]
             parts += [_hashed(files) for files in (step.workdir, step.tests, step.solution)]
         parts.append([mess.model_dump(mode="json") for mess in self.messes])
-        parts.append([dict(self.wrong), dict(self.cheats)])
+        parts.append(self.model_dump(mode="json", include={"wrong", "cheats"}))
         return digest_of(parts)
 
     def table(self, *path: str) -> dict[str, JsonValue]:

@@ -37,13 +37,14 @@ def upgraded(config: dict[str, JsonValue]) -> dict[str, JsonValue]:
     found = _verifier(found, "verifier", fill)
     steps = found.get("steps")
     if isinstance(steps, list):
-        found["steps"] = [_verifier(step, f"steps[{number}].verifier", fill) for number, step in enumerate(steps)]
+        found["steps"] = [
+            _verifier(step, f"steps[{number}].verifier", fill) if isinstance(step, dict) else step
+            for number, step in enumerate(steps)
+        ]
     return found
 
 
-def _verifier(table: JsonValue, where: str, fill: bool) -> JsonValue:
-    if not isinstance(table, dict):
-        return table
+def _verifier(table: dict[str, JsonValue], where: str, fill: bool) -> dict[str, JsonValue]:
     verifier = table.get("verifier")
     if not isinstance(verifier, dict) or "environment" not in verifier:
         return table

@@ -132,7 +132,9 @@ class DockerBackend(AgentBackend):
     @property
     def capabilities(self) -> Capabilities:
         """See `SandboxBackend.capabilities`. Some gaps are known once the engine has been asked."""
-        network = frozenset({"none", "public"} if self._public_network else {"none"})
+        network: frozenset[Literal["none", "public"]] = _CAPABILITIES.network
+        if self._public_network:
+            network |= {"public"}
         return replace(_CAPABILITIES, network=network, known_gaps={**_CAPABILITIES.known_gaps, **self._gaps})
 
     def prepare(self, home: Path) -> None:
