@@ -6,7 +6,8 @@ restore and fork are. A non-zero exit is a *result*; an exception means the mach
 
 A backend of your own is one class in one file, found as ``module:Name`` or under a name in the entry-point group
 ``agentdistill.sandboxes``. It is called with `folder` and `limits` and whatever settings of its own it takes; the
-checks of ``agentdistill sandbox check`` say whether it keeps what this page promises.
+checks of ``agentdistill sandbox check`` say whether it keeps what this page promises. Tasks with an image, a directory,
+users or limits of their own need one that has `world` as well (`agentdistill.sandbox.worlds`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Capabilities:
     network: frozenset[Literal["none", "public"]] = frozenset({"none"})
     limits: frozenset[str] = frozenset()
     """Names of the fields of `Limits` that hold."""
+    images: bool = False
+    """Whether it makes sandboxes of the image that a task names, or of its Dockerfile; see `sandbox.worlds`."""
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     """Name of a threat this backend does not stop → what that means."""
 

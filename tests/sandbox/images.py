@@ -12,6 +12,8 @@ from pathlib import Path
 import docker
 import pytest
 
+from agentdistill.sandbox.runtime import PLACE, portable_python
+
 # What an image of an ordinary distribution has, as far as commands of our tests and checks use it.
 PROGRAMS = re.findall(
     r"\S+",
@@ -78,6 +80,25 @@ def base_image(client) -> str:
     extra = {"etc/passwd": passwd, "etc/group": b"root:x:0:\n", "root/.profile": b""}
     changes = ["ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV FROM_IMAGE=yes"]
     return image_of(client, PROGRAMS, extra=extra, changes=changes)
+
+
+def python_image(client) -> str:
+    """An image like `base_image`, with a Python that also runs while an image is built."""
+    runtime = portable_python()
+    name = f"{_REPOSITORY}:{os.getpid()}-{runtime.digest[:12]}"
+    if client.images(name=name):
+        return name
+    container = client.create_container(base_image(client), entrypoint=["/none"])["Id"]
+    try:
+        # Not by `pack`: there are two thousand files.
+        moved = ["--transform", f"s,^[.],{PLACE[1:]},S", "--owner=0", "--group=0"]
+        line = ["tar", "-c", *moved, "-C", str(runtime.folder), "."]
+        client.put_archive(container, "/", subprocess.run(line, check=True, capture_output=True).stdout)
+        client.put_archive(container, "/", pack({"usr/local/bin/python3": runtime.python}))
+        client.commit(container, repository=_REPOSITORY, tag=name.rpartition(":")[2])
+    finally:
+        client.remove_container(container, force=True)
+    return name
 
 
 def tiny_image(client) -> str:
