@@ -97,7 +97,9 @@ class Folder(ToolEnvironment):
 
     def _folder(self, where: str) -> HarborTask:
         if where not in self._read:
-            self._read[where] = read_task(self.tasks / where)
+            self._read[where] = harbor = read_task(self.tasks / where)
+            if harbor.steps:
+                raise TaskError(f"the task folder {where!r} has several steps: those cannot be run yet")
         return self._read[where]
 
     @property
