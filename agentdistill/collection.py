@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from agentdistill.bought import Bought
 from agentdistill.chat import Renderer
-from agentdistill.chat.counting import tokens_read
+from agentdistill.chat.counting import tokens_read, tokens_told
 from agentdistill.curriculum import Curriculum, at, draw_tasks
 from agentdistill.divergence import Detector
 from agentdistill.probing import Finding, Laboratory, find_all, probe_all
@@ -45,7 +45,8 @@ class Collector:
 
     Attributes:
         store: where every episode, finding and charge is written.
-        renderer: of the student's tokenizer, in whose tokens a scripted teacher is charged.
+        renderer: of the student's tokenizer, in whose tokens a scripted teacher is charged; without one, what a teacher
+            read is what its answers say.
         tasks: the tasks ``first .. first + count - 1`` of the training stream.
         curriculum: which of them, and how much of an episode the student is given.
         seed: decides all luck of this arm and round.
@@ -53,10 +54,12 @@ class Collector:
         history: by a task's content hash, how its runs ended so far, oldest first.
         solved: the student's runs that succeeded.
         most_episodes: of the student, in case it fails too seldom to spend the budget.
+        reading: whether what the teacher reads is of the budget too, as it is of a bill.
+        at_once: most runs of the student before it is looked where they diverged.
     """
 
     store: RunStore
-    renderer: Renderer
+    renderer: Renderer | None
     tasks: Callable[[int, int], Sequence[Task]]
     watch: Watcher
     arm: str
@@ -64,13 +67,17 @@ class Collector:
     seed: int
     budget: int
     most_episodes: int
+    reading: bool = False
+    at_once: int = CHUNK
     curriculum: Curriculum = field(default_factory=Curriculum)
     history: dict[str, list[bool]] = field(default_factory=dict)
     bought: Bought = field(default_factory=Bought)
     solved: list[Trajectory] = field(default_factory=list)
     _items: int = field(default=0, init=False)
+    _spent: int = field(default=0, init=False)
     _waiting: list[Trajectory] = field(default_factory=list, init=False)
     _recovered: dict[str, Recovery] | None = field(default=None, init=False)
+    _keys: dict[str, EpisodeKey] = field(default_factory=dict, init=False)
 
     @property
     def success(self) -> dict[str, float]:
@@ -80,11 +87,12 @@ class Collector:
     def chunks(self) -> Iterator[int]:
         """How many items to buy next, until the budget is spent.
 
-        Ends short of it where a whole chunk cost nothing: a teacher that says nothing would be asked for ever.
+        Ends short of it where a whole chunk cost nothing, unless tasks are taken in turn, which come to an end: a teacher
+        that says nothing would be asked for ever.
         """
         spent = -1
-        while spent < self.bought.teacher_tokens < self.budget:
-            spent = self.bought.teacher_tokens
+        while spent < self._spent < self.budget or (self.curriculum.tasks == "in_turn" and self._spent < self.budget):
+            spent = self._spent
             want = _chunk(self.budget, spent, self._items)
             yield want
             self._items += want
@@ -144,7 +152,7 @@ class Collector:
         found: list[tuple[Trajectory, Divergence]] = []
         while len(found) < want:
             if not self._waiting:
-                traces = self.attempts(student, CHUNK)
+                traces = self.attempts(student, self.at_once)
                 if not traces:
                     break
                 failures = [trace for trace in traces if everything or trace.failed]
@@ -168,15 +176,22 @@ class Collector:
     def recoveries(self, takeover: Takeover, states: Sequence[tuple[Trajectory, Divergence]]) -> list[Recovery]:
         """The takeovers of these states, in order and charged: from the store where it has them, else made now."""
         if self._recovered is None:
-            stored = self.store.recoveries("takeover", self.arm, self.round)
-            self._recovered = {recovery.divergence.trajectory_id: recovery for _, recovery in stored}
+            stored = list(self.store.recoveries("takeover", self.arm, self.round))
+            self._keys = {recovery.divergence.trajectory_id: key for key, recovery in stored}
+            # One whose machinery broke is tried again, under its key: a resumed run may meet better machinery.
+            self._recovered = {
+                recovery.divergence.trajectory_id: recovery for _, recovery in stored if not recovery.trajectory.errored
+            }
         missing = [(trace, found) for trace, found in states if trace.id not in self._recovered]
         for recovery in takeover.run(missing):
-            task_id = recovery.trajectory.task.id
-            again = sum(each.trajectory.task.id == task_id for each in self._recovered.values())
-            key = EpisodeKey(stage="takeover", arm=self.arm, round=self.round, task_id=task_id, attempt=again)
-            self.store.save_recovery(key, recovery)
-            self._recovered[recovery.divergence.trajectory_id] = recovery
+            failure = recovery.divergence.trajectory_id
+            if failure not in self._keys:
+                task_id = recovery.trajectory.task.id
+                again = sum(key.task_id == task_id for key in self._keys.values())
+                key = EpisodeKey(stage="takeover", arm=self.arm, round=self.round, task_id=task_id, attempt=again)
+                self._keys[failure] = key
+            self.store.save_recovery(self._keys[failure], recovery)
+            self._recovered[failure] = recovery
         recoveries = [self._recovered[trace.id] for trace, _ in states]
         self.bought.student_tokens += sum(recovery.student_tokens for recovery in recoveries)
         self.charge(
@@ -231,7 +246,9 @@ class Collector:
     def charge(self, purpose: str, items: Sequence[tuple[str, str, Cost, bool | None]]) -> None:
         """Enter what pieces of work cost: by whom, which, how much, and whether it is kept. Each is entered once."""
         tokens = sum(cost.output_tokens for _, _, cost, _ in items)
-        self.watch.advance(tokens)
+        spent = tokens + (sum(cost.input_tokens for _, _, cost, _ in items) if self.reading else 0)
+        self.watch.advance(spent)
+        self._spent += spent
         self.bought.teacher_tokens += tokens
         if items:
             self.store.ledger_add(
@@ -253,11 +270,16 @@ class Collector:
 
     def _cost(self, trace: Trajectory) -> Cost:
         """What the teacher read and wrote in a trajectory, a copied prefix left out."""
-        return Cost(input_tokens=tokens_read(trace, self.renderer), output_tokens=trace.tokens("teacher"))
+        return Cost(input_tokens=self._read(trace), output_tokens=trace.tokens("teacher"))
 
     def _cost_of_recovery(self, recovery: Recovery) -> Cost:
-        read = sum(tokens_read(trace, self.renderer) for trace in (recovery.trajectory, *recovery.others))
+        read = sum(map(self._read, (recovery.trajectory, *recovery.others)))
         return Cost(input_tokens=read, output_tokens=recovery.teacher_tokens)
+
+    def _read(self, trace: Trajectory) -> int:
+        if self.renderer is not None:
+            return tokens_read(trace, self.renderer)
+        return tokens_told(trace)
 
     def charge_findings(self, teacher: str, traces: Sequence[Trajectory], findings: Sequence[Finding]) -> None:
         """Enter what it cost to look for divergences."""
@@ -271,6 +293,8 @@ class Collector:
         if self.curriculum.tasks == "fresh":
             return self.tasks(first, count)
         fixed = self.tasks(0, self.curriculum.set_size)
+        if self.curriculum.tasks == "in_turn":
+            return [fixed[number % len(fixed)] for number in range(first, first + count)]
         luck = derive_seed("curriculum", self.seed, first)
         return draw_tasks(fixed, self.history, count, luck, self.curriculum.rest_after)
 

@@ -49,7 +49,7 @@ def validated(path: Path, values: dict[str, Any], model: type[Model]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error, model)}") from error
+        raise ConfigError(f"{path}: {first_problem(error, model)}") from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -67,7 +67,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values[last] = text
 
 
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that is wrong with the settings of a model, in one line, with the nearest right key."""
     problem = error.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
     where = ".".join(path)

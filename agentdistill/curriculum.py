@@ -19,8 +19,9 @@ class Curriculum(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tasks: Literal["fresh", "by_success"] = "fresh"
-    """`fresh`: a new task each time. `by_success`: from a fixed set, those most often that are solved half the time."""
+    tasks: Literal["fresh", "by_success", "in_turn"] = "fresh"
+    """`fresh`: a new task each time. `by_success`: from a fixed set, those most often that are solved half the time.
+    `in_turn`: a fixed set, one after another, again and again."""
     set_size: int = Field(default=256, gt=0)
     """How many tasks the fixed set has."""
     rest_after: int = Field(default=3, gt=0)

@@ -27,7 +27,7 @@ from agentdistill.divergence import DetectorSpec, Judge, LastRecoverable, detect
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
-from agentdistill.loading import load_environment, load_policy
+from agentdistill.opening import open_actor, open_environments, share_backend
 from agentdistill.policies import Policy
 from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
@@ -49,7 +49,7 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
         UsageError: the configuration is at fault, or the folder belongs to another one.
         InfrastructureError: the machinery broke beyond its retries.
     """
-    environment = _load_environment(config)
+    open_environments(config.environment, config.environment_options)
     for name, recipe in config.arms.items():  # told now, not when the base student has been trained
         if config.scorer is None and needs_scorer(recipe):
             raise ConfigError(f"arm {name!r} needs a teacher that gives log-probabilities: set scorer.model=FOLDER")
@@ -61,7 +61,7 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
         store = stack.enter_context(RunStore.resume(folder, config.identity()))
         if (finished := _finished(store, config)) is not None:
             return finished
-        environments = _share_backend(environment, config, folder, stack)
+        environments = _environments(config, folder, stack)
         run = Run(config, folder, store, watch, environments, _make_teacher(config, folder, stack))
         base, clean = run.train_base(run.make_student())
         bank = run.freeze_bank(base)
@@ -87,7 +87,7 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.open(folder))
         config = RunConfig.model_validate({key: value for key, value in store.config.items() if key != "teacher"})
-        run = Run(config, folder, store, watch, _share_backend(_load_environment(config), config, folder, stack))
+        run = Run(config, folder, store, watch, _environments(config, folder, stack))
         base = folder / "checkpoints" / "base-0"
         if checkpoint_facts(base) is None:
             raise ConfigError(f"the run in {folder} has no base student yet: let it finish first")
@@ -130,7 +130,7 @@ def compare_detectors(
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.open(folder))
         config = RunConfig.model_validate(store.config)
-        environments = _share_backend(_load_environment(config), config, folder, stack)
+        environments = _environments(config, folder, stack)
         run = Run(config, folder, store, watch, environments, _make_teacher(config, folder, stack))
         base = folder / "checkpoints" / "base-0"
         if checkpoint_facts(base) is None:
@@ -168,25 +168,11 @@ def _try_out(checkpoint: Checkpoint) -> None:
         raise ConfigError(f"{checkpoint.model} cannot be a student: {error}") from error
 
 
-def _load_environment(config: RunConfig) -> functools.partial[ToolEnvironment]:
-    """Makes bare environments of the configuration. One is made here: what is wrong is told before a run begins."""
-    make = functools.partial(load_environment(config.environment), **config.environment_options)
-    try:
-        make().close()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"environment_options do not fit {config.environment}: {error}") from error
-    return make
-
-
-def _share_backend(
-    make: functools.partial[ToolEnvironment], config: RunConfig, folder: Path, stack: ExitStack
-) -> functools.partial[ToolEnvironment]:
-    """Makes environments that share one sandbox backend, if they use any; its snapshots live in the run's folder."""
-    if not make().uses_sandbox:
-        return make
-    backend = BackendSpec(config.sandbox, config.sandbox_options).make(folder / "sandbox", config.sandbox_limits)
-    stack.callback(backend.close)
-    return functools.partial(make, sandboxes=backend)
+def _environments(config: RunConfig, folder: Path, stack: ExitStack) -> functools.partial[ToolEnvironment]:
+    """Makes environments of the configuration that share one sandbox backend."""
+    make = open_environments(config.environment, config.environment_options)
+    backend = BackendSpec(config.sandbox, config.sandbox_options)
+    return share_backend(make, backend, config.sandbox_limits, folder, stack)
 
 
 def _make_teacher(config: RunConfig, folder: Path, stack: ExitStack) -> Policy | None:
@@ -197,9 +183,8 @@ def _make_teacher(config: RunConfig, folder: Path, stack: ExitStack) -> Policy |
     if config.teacher is None:
         return None
     if isinstance(config.teacher, str):
-        return load_policy(config.teacher)
-    ledger = stack.enter_context(CallLedger(folder, config.teacher_budget))
-    return stack.enter_context(EndpointPolicy(config.teacher, ledger))
+        return open_actor(config.teacher, stack)
+    return open_actor(config.teacher, stack, stack.enter_context(CallLedger(folder, config.teacher_budget)))
 
 
 def _digest_of_weights(student: Path) -> str:

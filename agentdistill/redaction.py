@@ -20,8 +20,11 @@ _SHAPES = {
 # Inside a word (`task-...`) it is no key. In JSON text, though, the letter before it may be half of an escape.
 _IN_TEXT = {name: re.compile(rf"(?<![A-Za-z0-9]){shape}") for name, shape in _SHAPES.items()}
 _IN_JSON = re.compile("|".join(_SHAPES.values()))
-# The fields of a `Completion`, and of a server's answer, that say the same as its text, in other signs.
-_SPELLINGS = frozenset({"token_ids", "context_ids", "logprobs", "prompt_token_ids", "prompt_logprobs"})
+# The fields of a `Completion`, of a server's answer and of an exported step that say the same as its text, in other
+# signs.
+_SPELLINGS = frozenset(
+    {"token_ids", "context_ids", "logprobs", "prompt_token_ids", "completion_token_ids", "prompt_logprobs"}
+)
 _guarded: set[str] = set()
 
 

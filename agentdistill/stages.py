@@ -268,7 +268,8 @@ class Run:
         rollout = Rollout(self.make_environment, student, live=self.config.live)
         return People(
             student=rollout,
-            policy=student,
+            renderer=student.renderer,
+            context=student.context,
             teacher=functools.partial(self._teacher, student),
             scorer=self._scorer,
             seed=self.config.seed,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentdistill.bought import Bought
-from agentdistill.chat import Trained
+from agentdistill.chat import Renderer, Trained
 from agentdistill.collection import Collector
 from agentdistill.curation import Trace, curate, refresh, staleness
 from agentdistill.curriculum import at, delayed
@@ -17,6 +17,7 @@ from agentdistill.errors import ConfigError
 from agentdistill.loading import load_policy
 from agentdistill.losses import load_loss, needs_of
 from agentdistill.pairs import pairs_of
+from agentdistill.policies import Scorer
 from agentdistill.policies.erring import Erring
 from agentdistill.policies.informed import Informed
 from agentdistill.policies.local import LocalPolicy
@@ -47,14 +48,16 @@ class People:
 
     Attributes:
         student: its policy in its world; snapshots are kept.
-        policy: the student's model.
+        renderer: of the student's tokenizer; without one there are traces, but no rows and pairs to train on.
+        context: longest row, in tokens.
         teacher: the run's teacher, of a style, in the student's world with these options changed.
         scorer: the run's learned teacher, if it has one.
         seed: of the run.
     """
 
     student: Rollout
-    policy: LocalPolicy
+    renderer: Renderer | None
+    context: int
     teacher: Callable[[str, Mapping[str, Any]], Rollout]
     scorer: LocalPolicy | None
     seed: int
@@ -69,7 +72,7 @@ class People:
         if name == "teacher":
             return self.teacher("knowing", {})
         if name == "self":
-            return replace(self.student, policy=Informed(self.policy), keep_snapshots=False)
+            return replace(self.student, policy=Informed(self.student.policy), keep_snapshots=False)
         if name == "scorer":
             return replace(self.student, policy=Informed(self.learned), keep_snapshots=False)
         return replace(self.student, policy=load_policy(name), keep_snapshots=False)
@@ -80,10 +83,19 @@ class People:
         return Laboratory(
             student=self.student,
             teacher=self.teacher("knowing", {}),
-            renderer=self.policy.renderer,
+            renderer=self.renderer,
             teacher_scorer=self.scorer,
-            student_scorer=self.policy,
+            student_scorer=self.student.policy if isinstance(self.student.policy, Scorer) else None,
         )
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the student's form has no place for thoughts, so that a critique is said aloud."""
+        return self.renderer is None or self.renderer.template.form.thought is None
+
+    def count(self, message: Message) -> int:
+        """Tokens of a turn for the student, as far as they can be counted."""
+        return 0 if self.renderer is None else self.renderer.count(message)
 
     @property
     def learned(self) -> LocalPolicy:
@@ -142,8 +154,8 @@ def _demonstrate(recipe: CleanRecipe, collector: Collector, people: People) -> N
     """The teacher works from the tasks' start, erring on purpose if it is to."""
     teacher = people.teacher(recipe.style, recipe.world)
     if recipe.mistakes:
-        count = people.policy.renderer.count
-        erring = Erring(teacher.policy, recipe.mistakes, once=recipe.once_within, seed=collector.seed, count=count)
+        once, seed = recipe.once_within, collector.seed
+        erring = Erring(teacher.policy, recipe.mistakes, once=once, seed=seed, count=people.count)
         teacher = replace(teacher, policy=erring)
     traces: list[Trajectory] = []
     for want in collector.chunks():
@@ -184,13 +196,12 @@ def _take_over(recipe: TakeoverRecipe, collector: Collector, people: People) -> 
         recoveries += collector.recoveries(takeover, states)
         failures |= {trace.id: trace for trace, _ in states}
     if recipe.explain:
-        spoken = people.policy.renderer.template.form.thought is None
-        recoveries = [with_critique(recovery, spoken=spoken) for recovery in recoveries]
+        recoveries = [with_critique(recovery, spoken=people.spoken) for recovery in recoveries]
     _keep(recipe, collector, people, recoveries, trained=recipe.train, prefix=recipe.train == "all")
     if recipe.pairs:
         _keep_pairs(collector, people, [(each, failures[each.divergence.trajectory_id]) for each in recoveries])
-    if recipe.own:
-        own, _ = segments_of(collector.solved, people.policy.renderer, people.policy.context, trained="student")
+    if recipe.own and people.renderer is not None:
+        own, _ = segments_of(collector.solved, people.renderer, people.context, trained="student")
         collector.bought.own += own
 
 
@@ -266,24 +277,29 @@ def _keep(
     """Curate recoveries or traces and cut them into rows; what is not taken is counted with its reason."""
     config = recipe.curation if verified else recipe.curation.model_copy(update={"verified": False})
     curated = curate(found, config, success=collector.success)
+    collector.bought.refused += curated.refused
+    if people.renderer is None:
+        return
     traces = [each.trajectory if isinstance(each, Recovery) else each for each in curated.kept]
     rows, refused = segments_of(
         traces,
-        people.policy.renderer,
-        people.policy.context,
+        people.renderer,
+        people.context,
         kind=kind,
         trained=trained,
         prefix=prefix,
         unverified=not config.verified,
     )
     collector.bought.segments += rows
-    collector.bought.refused += curated.refused + refused
+    collector.bought.refused += refused
 
 
 def _keep_pairs(
     collector: Collector, people: People, found: Sequence[tuple[Recovery, Trajectory]] | Sequence[Choice]
 ) -> None:
-    pairs, refused = pairs_of(found, people.policy.renderer, people.policy.context)
+    if people.renderer is None:
+        return
+    pairs, refused = pairs_of(found, people.renderer, people.context)
     collector.bought.pairs += pairs
     collector.bought.refused += Counter({f"no pair: {reason}": count for reason, count in refused.items()})
 
@@ -338,7 +354,6 @@ def _critic(people: People) -> Callable[[Sequence[tuple[Trajectory, Divergence]]
 
     def quote(failures: Sequence[tuple[Trajectory, Divergence]]) -> list[Completion]:
         said = [Message(role="assistant", content=found.evidence or found.reason) for _, found in failures]
-        count = people.policy.renderer.count
-        return [Completion(message=each, output_tokens=count(each), model=policy.name) for each in said]
+        return [Completion(message=each, output_tokens=people.count(each), model=policy.name) for each in said]
 
     return quote

@@ -30,6 +30,12 @@ def tokens_read(trajectory: Trajectory, renderer: Renderer, actor: Actor = "teac
     )
 
 
+def tokens_told(trajectory: Trajectory, actor: Actor = "teacher") -> int:
+    """Tokens that `actor` read by its own account, a copied prefix's turns left out."""
+    own = trajectory.steps[trajectory.parent.step if trajectory.parent else 0 :]
+    return sum(step.completion.input_tokens for step in own if step.actor == actor)
+
+
 class Meter:
     """Counts conversations message by message and remembers each message: for many conversations that share most of it.
 

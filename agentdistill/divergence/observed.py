@@ -155,6 +155,20 @@ class Progress(Settings):
         return None
 
 
+class LastStep(Settings):
+    """The last step that something follows: all of the mess stays. No teacher calls."""
+
+    room: int = Field(default=8, ge=0)
+    """How many steps earlier it is in a run that was cut by its limit: whoever goes on has no others left."""
+
+    def __call__(self, trajectory: Trajectory, probes: Probes) -> Divergence | None:
+        """The last step but one, or as much earlier as there has to be room; `None` for a run of one step."""
+        last = len(trajectory.steps) - 1
+        if trajectory.ending == "step_limit":
+            last = max(min(last, 1), last - self.room)
+        return self.found(trajectory, last, "just before the end", "") if last > 0 else None
+
+
 class RandomStep(Settings):
     """A step drawn uniformly from those visited: the baseline of the literature (2512.14895, 2607.04574).
 

@@ -34,7 +34,7 @@ class Bench:
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.laboratory = laboratory
-        self.meter = Meter(laboratory.renderer)
+        self.meter = None if laboratory.renderer is None else Meter(laboratory.renderer)
         self.rollouts: dict[Actor, Rollout] = {
             "student": replace(laboratory.student, keep_snapshots=False, stage=""),
             "teacher": replace(laboratory.teacher, keep_snapshots=False, stage=""),
@@ -80,7 +80,7 @@ class Bench:
             return Cost(student_tokens=ended.tokens("student"))
         said = [each.completion for each in ended.steps[ended.parent.step if ended.parent else 0 :]]
         told = sum(each.input_tokens for each in said)
-        read = told or self.meter.read(ended)
+        read = told or (self.meter.read(ended) if self.meter else 0)
         return Cost(calls=len(said), input_tokens=read, output_tokens=ended.tokens("teacher"))
 
     def _pressed(self, trajectory: Trajectory, step: int, within: int) -> Trajectory:
@@ -134,7 +134,8 @@ class Bench:
 
     def _price_turn(self, request: Request, said: Completion) -> Cost:
         """What one answer of the teacher cost; who does not say what it read is charged by the student's tokenizer."""
-        read = said.input_tokens or self.meter.prompt(request.messages, request.tools)
+        counted = self.meter.prompt(request.messages, request.tools) if self.meter and not said.input_tokens else 0
+        read = said.input_tokens or counted
         return Cost(calls=1, input_tokens=read, output_tokens=said.output_tokens)
 
     def _before(self, request: Request, place: tuple[Trajectory, int] | None, number: int) -> Request:

@@ -16,13 +16,14 @@ class Laboratory:
     Attributes:
         student: the student and its environments.
         teacher: the teacher and its environments.
-        renderer: of the student's tokenizer: in its tokens is counted what a teacher reads that does not say.
+        renderer: of the student's tokenizer: in its tokens is counted what a teacher reads that does not say; without
+            one that is not counted.
         student_scorer: gives the student's log-probabilities, if anybody does.
         teacher_scorer: gives the teacher's, of ids of the student's vocabulary.
     """
 
     student: Rollout
     teacher: Rollout
-    renderer: Renderer
+    renderer: Renderer | None
     student_scorer: Scorer | None = None
     teacher_scorer: Scorer | None = None

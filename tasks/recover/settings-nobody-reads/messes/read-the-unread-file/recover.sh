@@ -1,0 +1,37 @@
+#!/bin/bash
+set -e
+cat nightmail/settings.py docs/profiles.md
+head -n 20 nightmail/profiles/*.ini
+# The defaults and base back to what the table and the tests tell, and nothing read from where one happens to stand.
+sed -i 's/limit: int = 50/limit: int = 10/; s/subject: str = "Office digest"/subject: str = "Digest"/' nightmail/settings.py
+sed -i '/override/d' nightmail/settings.py
+sed -i 's/^\[digest\]$/&\nlimit = 20\nsubject = Daily digest/' nightmail/profiles/base.ini
+sed -i 's/^extends = base$/&\n\n[digest]\nlimit = 50\nsubject = Office digest/; s/^quiet = .*/quiet = 21:30-06:15/' nightmail/profiles/office.ini
+sed -i 's/^kinds = .*/limit = 20\nsubject = Daily digest\n&/' nightmail/profiles/field.ini
+python3 - <<'PYTHON'
+from pathlib import Path
+
+path = Path("nightmail/settings.py")
+text = path.read_text()
+text = text.replace(
+    """            try:
+                changed[field.name] = read(parser.get(section, field.name))
+            except ValueError:
+                pass
+""",
+    """            written = parser.get(section, field.name)
+            try:
+                changed[field.name] = read(written)
+            except ValueError:
+                raise BadSetting(f"{path.name}: [{section}] {field.name}: cannot read {written!r}") from None
+""",
+)
+text = text.replace(
+    '    return datetime.time(int(text.removesuffix(":00")))\n',
+    '    hour, _, minute = text.strip().partition(":")\n    return datetime.time(int(hour), int(minute or 0))\n',
+)
+text = text.replace("or it inherits from itself.", "it inherits from itself, or something in it cannot be read.")
+path.write_text(text)
+PYTHON
+for profile in $(python3 -m nightmail list); do python3 -m nightmail show "$profile"; done
+python3 -m unittest

@@ -1,0 +1,30 @@
+#!/bin/bash
+# The right file at last, but nobody asked who inherits from it.
+set -e
+sed -i 's/^extends = base$/&\n\n[digest]\nlimit = 50\nsubject = Office digest/; s/^quiet = .*/quiet = 21:30-06:15/' nightmail/profiles/office.ini
+python3 - <<'PYTHON'
+from pathlib import Path
+
+path = Path("nightmail/settings.py")
+text = path.read_text()
+text = text.replace(
+    """            try:
+                changed[field.name] = read(parser.get(section, field.name))
+            except ValueError:
+                pass
+""",
+    """            written = parser.get(section, field.name)
+            try:
+                changed[field.name] = read(written)
+            except ValueError:
+                raise BadSetting(f"{path.name}: [{section}] {field.name}: cannot read {written!r}") from None
+""",
+)
+text = text.replace(
+    '    return datetime.time(int(text.removesuffix(":00")))\n',
+    '    hour, _, minute = text.strip().partition(":")\n    return datetime.time(int(hour), int(minute or 0))\n',
+)
+text = text.replace("or it inherits from itself.", "it inherits from itself, or something in it cannot be read.")
+path.write_text(text)
+PYTHON
+python3 -m unittest
