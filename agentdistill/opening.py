@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -138,6 +139,21 @@ def renderer_in(folder: Path) -> tuple[Renderer, int]:
 def told_settings(settings: BaseModel, without: Sequence[str] = ()) -> dict[str, JsonValue]:
     """Settings as plain JSON, without these."""
     return cast("dict[str, JsonValue]", settings.model_dump(mode="json", exclude=set(without)))
+
+
+def digest_of_weights(student: Path) -> str:
+    """SHA-256 over a model's weight files: tells one student from another of the same name.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    weights = sorted(student.glob("*.safetensors"))
+    if not weights:
+        raise ConfigError(f"no model can be loaded from {student}: there is no *.safetensors in it")
+    found = hashlib.sha256()
+    for path in weights:
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _checked(table: dict[str, object], model: type[EndpointConfig | Checkpoint], option: str) -> ActorSpec:
