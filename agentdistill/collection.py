@@ -84,11 +84,16 @@ class Collector:
         """The student's success rate on each task it has tried, by the task's content hash."""
         return {task: sum(ended) / len(ended) for task, ended in self.history.items()}
 
+    @property
+    def spent(self) -> int:
+        """Tokens of the budget so far."""
+        return self._spent
+
     def chunks(self) -> Iterator[int]:
         """How many items to buy next, until the budget is spent.
 
-        Ends short of it where a whole chunk cost nothing, unless tasks are taken in turn, which come to an end: a teacher
-        that says nothing would be asked for ever.
+        Ends short of it where a whole chunk cost nothing: a teacher that says nothing would be asked for ever. Not so
+        where tasks are taken in turn, since these come to an end.
         """
         spent = -1
         while spent < self._spent < self.budget or (self.curriculum.tasks == "in_turn" and self._spent < self.budget):

@@ -23,6 +23,7 @@ def pairs_of(
     *,
     extent: Extent = "step",
     unverified: bool = False,
+    after: bool = False,
 ) -> tuple[list[PreferencePair], Counter[str]]:
     """Pairs at the very state of divergence, and how many candidates were refused for which reason.
 
@@ -36,6 +37,8 @@ def pairs_of(
         context: longest row, in tokens; a pair with a longer one is refused.
         extent: `step`: only the first turns after the state differ and carry loss. `continuation`: all turns after it.
         unverified: whether recoveries that the hidden check did not pass give pairs too.
+        after: whether recoveries from after the mistake do: the student's turn there is not known to be mistaken, only
+            its run is known to have failed.
     """
     pairs: list[PreferencePair] = []
     refused: Counter[str] = Counter()
@@ -47,19 +50,55 @@ def pairs_of(
                 )
             continue
         recovery, failure = each
-        climb = recovery.trajectory
-        if climb.errored:
-            refused["infrastructure error"] += 1
-        elif recovery.place != "before":
-            refused["taken over after the mistake"] += 1
-        elif not (recovery.verified or unverified):
-            refused["not verified"] += 1
-        elif climb.parent is None or climb.parent.trajectory_id != failure.id:
-            refused["not of this failure"] += 1
+        reason = _unfit(recovery, failure, unverified, after)
+        if reason:
+            refused[reason] += 1
         else:
-            state = (failure.id, climb.parent.step)
-            _add(pairs, refused, state, climb, failure, "takeover", renderer, context, extent)
+            state = fork_of(recovery)
+            _add(pairs, refused, state, recovery.trajectory, failure, "takeover", renderer, context, extent)
     return pairs, refused
+
+
+def fork_of(recovery: Recovery) -> tuple[str, int]:
+    """The state that a recovery began in: which trajectory it left, and after how many steps."""
+    fork = recovery.trajectory.parent
+    return (fork.trajectory_id, fork.step) if fork else ("", 0)
+
+
+def no_pair(recovery: Recovery, failure: Trajectory) -> str:
+    """Why the two first turns after the state a recovery began in, the teacher's and the student's, are no pair.
+
+    Empty if they are one. It is what `pairs_of` asks, `after` included, but for what a tokenizer has to say.
+    """
+    step = fork_of(recovery)[1]
+    return _unfit(recovery, failure, unverified=False, after=True) or _alike(
+        recovery.trajectory, failure, step, extent="step"
+    )
+
+
+def _unfit(recovery: Recovery, failure: Trajectory, unverified: bool, after: bool) -> str:
+    """Why a recovery and the failure it came from give no pair, whatever was said in them; empty if they may."""
+    climb = recovery.trajectory
+    if climb.errored:
+        return "infrastructure error"
+    if recovery.place != "before" and not after:
+        return "taken over after the mistake"
+    if not (recovery.verified or unverified):
+        return "not verified"
+    if climb.parent is None or climb.parent.trajectory_id != failure.id:
+        return "not of this failure"
+    return ""
+
+
+def _alike(better: Trajectory, worse: Trajectory, step: int, extent: Extent) -> str:
+    """Why what two trajectories say after `step` steps cannot be told apart; empty if it can."""
+    if min(len(better.steps), len(worse.steps)) <= step:
+        return "nothing said after the state"
+    if _same(better.steps[step].completion.message, worse.steps[step].completion.message) and (
+        extent == "step" or better.messages() == worse.messages()
+    ):
+        return "both say the same"
+    return ""
 
 
 def _add(
@@ -75,13 +114,8 @@ def _add(
 ) -> None:
     """Append the pair of these two, or count why there is none."""
     trajectory_id, step = state
-    if min(len(better.steps), len(worse.steps)) <= step:
-        refused["nothing said after the state"] += 1
-        return
-    if _same(better.steps[step].completion.message, worse.steps[step].completion.message) and (
-        extent == "step" or better.messages() == worse.messages()
-    ):
-        refused["both say the same"] += 1
+    if reason := _alike(better, worse, step, extent):
+        refused[reason] += 1
         return
     kind: Kind = "recovery" if source == "takeover" else "choice"
     try:

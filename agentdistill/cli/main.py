@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from agentdistill.cli import comparisons, detectors, endpoints, environments, sandboxes
+from agentdistill.cli import collections, comparisons, detectors, endpoints, environments, sandboxes
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
@@ -33,6 +33,8 @@ app.command("detectors")(detectors.compare)
 app.command("detector-table")(detectors.show)
 app.add_typer(sandboxes.app, name="sandbox", help="Check sandbox backends, and clear away what dead programs left.")
 
+app.command()(collections.collect)
+app.command()(collections.export)
 app.command()(comparisons.compare)
 app.command()(comparisons.table)
 

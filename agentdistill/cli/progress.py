@@ -7,6 +7,9 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+SECONDS = 30.0
+"""Between two lines about one stage in a pipe."""
+
 
 class ConsoleWatcher:
     """Shows stages as they run. Use it as a context manager, so that the terminal is left as it was."""
@@ -16,6 +19,9 @@ class ConsoleWatcher:
         self.began = self.started = time.monotonic()
         self.stage = ""
         self.bar: TaskID | None = None
+        self.done = 0
+        self.total: int | None = None
+        self.told = time.monotonic()
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -38,10 +44,17 @@ class ConsoleWatcher:
         """Show a new stage."""
         self.started = time.monotonic()
         self.stage = stage
+        self.done, self.total, self.told = 0, total, self.started
         self.bar = self.progress.add_task(stage, total=total, note="")
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Move the bar."""
+        """Move the bar; in a pipe, leave a line now and then."""
+        self.done += amount
+        if not self.console.is_terminal and time.monotonic() - self.told > SECONDS:
+            self.told = time.monotonic()
+            of = f" of {self.total:,}" if self.total else ""
+            line = f"{self.told - self.began:6.1f} s  {self.stage}: {self.done:,}{of} {note}".rstrip()
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         if self.bar is not None:
             self.progress.update(self.bar, advance=amount)
             if note:
