@@ -84,16 +84,14 @@ class TaskSet:
         )
 
 
-def read_set(
-    root: Path, environment: ToolEnvironment, only: Sequence[str] = (), splits: Sequence[str] = ()
-) -> TaskSet:
+def read_set(root: Path, environment: ToolEnvironment, only: Sequence[str] = (), split: str = "all") -> TaskSet:
     """The messes below `root`, as tasks of an environment that was made for these task folders.
 
     Args:
         root: the folder of tasks, with a ``benchmark.toml`` where the set has a version.
         environment: whose ``make_tasks`` names each task's folder in ``data["folder"]``.
         only: patterns for the names of task folders; all of them by default.
-        splits: of which splits; all of them by default.
+        split: of which split, or `all`.
 
     Raises:
         TaskError: a task cannot be read, or there is no mess.
@@ -101,10 +99,10 @@ def read_set(
     """
     about = read_config(root / FILE, [], BenchmarkFile) if (root / FILE).exists() else None
     harbors = {path.relative_to(root).as_posix(): read_task(path) for path in find_tasks(root)}
-    kept = _chosen(harbors, only, splits)
+    kept = _chosen(harbors, only, split)
     tasks: dict[str, Task] = {}
-    for split in sorted({_split(harbor) for harbor in kept.values()}):
-        tasks |= {str(task.data.get("folder")): task for task in environment.make_tasks(split, _ALL)}
+    for each in sorted({_split(harbor) for harbor in kept.values()}):
+        tasks |= {str(task.data.get("folder")): task for task in environment.make_tasks(each, _ALL)}
     starts = []
     for folder, harbor in kept.items():
         for mess in harbor.messes:
@@ -114,10 +112,8 @@ def read_set(
             starts.append(Start(root, folder, harbor, mess, task))
     if not starts:
         raise TaskError(f"{root}: no task has a mess: write messes/<name>/mess.toml and recover.sh in a task's folder")
-    pinned = about.digest if about and not only and not splits else ""
-    return TaskSet(
-        about.name if about else root.resolve().name, about.version if about else "", pinned, tuple(starts)
-    )
+    pinned = about.digest if about and not only and split == "all" else ""
+    return TaskSet(about.name if about else root.resolve().name, about.version if about else "", pinned, tuple(starts))
 
 
 def play(start: Start, environment: ToolEnvironment, owner: str = "") -> tuple[Trajectory, str]:
@@ -214,26 +210,22 @@ def limited(make: Callable[[], ToolEnvironment], steps: int | None) -> Callable[
 def _decisive(harbor: HarborTask, messes: Sequence[Mess]) -> str:
     bare = tuple(mess.model_copy(update={"recovery": "", "description": "", "world": ""}) for mess in messes)
     steps = tuple(step.model_copy(update={"solution": {}}) for step in harbor.steps)
-    return harbor.model_copy(
-        update={"solution": {}, "wrong": {}, "cheats": {}, "messes": bare, "steps": steps}
-    ).digest
+    return harbor.model_copy(update={"solution": {}, "wrong": {}, "cheats": {}, "messes": bare, "steps": steps}).digest
 
 
 def _split(harbor: HarborTask) -> str:
     return str(harbor.table("metadata").get("split", "train"))
 
 
-def _chosen(harbors: dict[str, HarborTask], only: Sequence[str], splits: Sequence[str]) -> dict[str, HarborTask]:
+def _chosen(harbors: dict[str, HarborTask], only: Sequence[str], split: str) -> dict[str, HarborTask]:
     for pattern in only:
         if not fnmatch.filter(harbors, pattern):
             raise ConfigError(f"--only {pattern!r} fits no task.{nearest(pattern, harbors)}")
-    known = {_split(harbor) for harbor in harbors.values()}
-    for split in splits:
-        if split not in known:
-            raise ConfigError(f"--split {split!r}: the splits of these tasks are {', '.join(sorted(known))}")
+    known = sorted({_split(harbor) for harbor in harbors.values()})
+    if harbors and split not in (*known, "all"):
+        raise ConfigError(f"--split {split!r}: write {', '.join(known)} or all")
     return {
         folder: harbor
         for folder, harbor in harbors.items()
-        if (not only or any(fnmatch.fnmatch(folder, pattern) for pattern in only))
-        and (not splits or _split(harbor) in splits)
+        if (not only or any(fnmatch.fnmatch(folder, pattern) for pattern in only)) and split in (_split(harbor), "all")
     }

@@ -70,10 +70,7 @@ def read_actor(text: str, option: str) -> ActorSpec:
         ConfigError: it is none of these; the message says how to write it.
     """
     if text.startswith("{"):
-        try:
-            table = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{option} {text!r} cannot be read as a TOML table: {error}") from error
+        table = read_table(text, option)
         return _checked(table, EndpointConfig if "url" in table else Checkpoint, option)
     for scheme in ("@http://", "@https://"):
         model, found, rest = text.partition(scheme)
@@ -89,6 +86,21 @@ def read_actor(text: str, option: str) -> ActorSpec:
         f"{option} {text!r}: there is no such folder. Write MODEL@URL for a server, the folder of a model, "
         "module:Name or file.py:Name for a policy of yours, or a table of settings"
     )
+
+
+def read_table(text: str, option: str) -> dict[str, object]:
+    """A TOML table as it is written on a command line: ``{temperature = 0.6}``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        table = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{option} {text!r} cannot be read as a TOML table: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"{option} {text!r}: write a table, {{key = value}}")
+    return table
 
 
 def open_actor(

@@ -1,4 +1,4 @@
-"""The recovery benchmark: a policy is put behind each mess of a task set; does it climb out, in how many steps and tokens?
+"""The recovery benchmark: a policy is put behind each mess of a task set. Does it climb out, and at what cost?
 
 Messes are played once in a run's folder. What is finished there is kept, so the same call again goes on where the last
 one stopped, and one with more tries adds them.
@@ -20,7 +20,14 @@ from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import InfrastructureError, SandboxUnavailableError
 from agentdistill.ledger import Budget, CallLedger
 from agentdistill.messes import Start, TaskSet, climbs, limited, play, read_set
-from agentdistill.opening import ActorSpec, digest_of_weights, open_actor, open_environments, share_backend, told_settings
+from agentdistill.opening import (
+    ActorSpec,
+    digest_of_weights,
+    open_actor,
+    open_environments,
+    share_backend,
+    told_settings,
+)
 from agentdistill.policies import Policy
 from agentdistill.policies.calling import ConnectionConfig
 from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
@@ -45,8 +52,8 @@ class MessConfig(BaseModel):
     """The folder of tasks; with a `benchmark.toml` in it, the set has a name and a version."""
     only: tuple[str, ...] = ()
     """Patterns for the folders of tasks that are used; all by default."""
-    splits: tuple[str, ...] = ()
-    """Whose tasks are used; all by default."""
+    split: str = "all"
+    """Whose tasks are used: of one split, or of all."""
     tries: int = Field(default=1, gt=0)
     """Episodes behind each mess, each with luck of its own."""
     steps: int | None = Field(default=None, gt=0)
@@ -75,7 +82,7 @@ def find_messes(config: MessConfig) -> TaskSet:
     """
     environment = open_environments(config.environment, {"tasks": config.tasks})()
     try:
-        return read_set(config.tasks, environment, config.only, config.splits)
+        return read_set(config.tasks, environment, config.only, config.split)
     finally:
         environment.close()
 

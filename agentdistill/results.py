@@ -68,9 +68,9 @@ def rate_of(passed: int, n: int, effective: float | None = None) -> Rate:
 def clustered_rate(clusters: Sequence[tuple[int, int]]) -> Rate:
     """The rate over clusters of episodes that may be alike, such as all tries at one task: passed and judged of each.
 
-    Wilson's interval with the number of independent episodes that they are worth: as many as were judged, less the
-    design effect that the spread between clusters shows (Korn and Graubard 1998; for Wilson's, Franco et al. 2019). Where
-    all passed or none did there is no spread to see: then each cluster counts once.
+    Wilson's interval with the number of independent episodes that they are worth: as many as were judged, divided by
+    the design effect that the spread between clusters shows (Korn and Graubard 1998; for Wilson's, Franco et al. 2019).
+    Where all passed or none did there is no spread to see: then each cluster counts once.
     """
     judged = [(passed, n) for passed, n in clusters if n]
     passed, n, k = sum(p for p, _ in judged), sum(n for _, n in judged), len(judged)
@@ -164,14 +164,16 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(mean=mean, low=mean - half, high=mean + half, least=min(values), most=max(values), n=n)
 
 
-def read_report(folder: Path) -> RunReport:
-    """What the run in `folder` came to.
+def read_report(folder: Path) -> RunReport | MessReport:
+    """What the run in `folder` came to: one of the whole loop, or one behind messes.
 
     Raises:
         StoreError: the folder holds no run, or one that is not finished.
     """
     with RunStore.read(folder) as store:
-        found = store.result("report")
+        found, behind_messes = store.result("report"), store.result("messes")
+    if behind_messes is not None:
+        return MessReport.model_validate(behind_messes)
     if found is None:
         raise StoreError(f"the run in {folder} is not finished: the command that began it goes on where it stopped")
     return RunReport.model_validate(found)

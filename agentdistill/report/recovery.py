@@ -1,13 +1,15 @@
-"""The recovery benchmark as text: what a policy came to behind messes, by kinds of tasks, and which benchmark that was."""
+"""The recovery benchmark as text: what a policy came to behind messes, by kinds of tasks, and which benchmark it was."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agentdistill.messes import TaskSet
 from agentdistill.report.text import bar_of
 from agentdistill.results import ArmResult, MessReport
 
@@ -46,6 +48,21 @@ def benchmark_of(report: MessReport) -> str:
     )
 
 
+def listed(found: TaskSet) -> dict[str, str]:
+    """What there is to climb out of: which set, its digest, how many messes."""
+    folders = {start.folder for start in found.starts}
+    families = Counter(start.place["family"] for start in found.starts)
+    state = {"": "not pinned", found.digest: "as pinned"}.get(found.pinned, f"CHANGED, pinned is {found.pinned}")
+    return {
+        "benchmark": f"{found.name} {found.version}".strip(),
+        "digest": found.digest,
+        "state": state,
+        "tasks": str(len(folders)),
+        "messes": str(len(found.starts)),
+        "families": ", ".join(f"{name} {count}" for name, count in sorted(families.items())),
+    }
+
+
 def _add(table: Table, results: Mapping[str, ArmResult], tries: int) -> None:
     for name, result in results.items():
         judged = max(1, result.recovery.n)
@@ -66,7 +83,8 @@ def _notes(report: MessReport) -> list[str]:
     notes = [
         f"{name}: {result.recovery.n} episodes judged; steps and tokens are per episode, its own turns only",
         "95 % Wilson intervals, widened as far as messes of one task and tries at one mess came out alike",
-        f"tasks {report.digest}; starts {report.starts[:12]}; {report.environment} on {report.sandbox}, seed {report.seed}",
+        f"tasks {report.digest}; starts {report.starts[:12]}",
+        f"{report.environment} on {report.sandbox}, seed {report.seed}",
     ]
     if report.pinned not in ("", report.digest):
         notes.append(
@@ -76,6 +94,6 @@ def _notes(report: MessReport) -> list[str]:
         notes.append("this policy reads the live environment: a baseline, and no result of a model")
     if result.errored:
         notes.append(
-            f"{result.errored} episodes ended in an infrastructure error and are in no rate: the same command tries again"
+            f"{result.errored} episodes ended in an infrastructure error and are in no rate; the same command tries again"
         )
     return notes
