@@ -38,8 +38,7 @@ clean:
 
 # An environment that works is kept (torch is large); one that a Ctrl-C left half made is made anew. torch goes first
 # and alone: its build is the user's to choose, and whatever needs it then finds it there. Nothing is built in
-# isolation, since an isolated build would fetch a setuptools that constraints.txt does not bind. Of TRL the tests read
-# only the chat templates it ships: it is never imported, and the much that it needs is left out.
+# isolation, since an isolated build would fetch a setuptools that constraints.txt does not bind.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	  $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
@@ -51,5 +50,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PIP) install --quiet --constraint constraints.txt setuptools
 	@$(PIP) install --constraint constraints.txt $(TORCH_INSTALL)
 	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev,docker]'
-	@$(PIP) install --quiet --constraint constraints.txt --no-deps trl
 	@touch $@

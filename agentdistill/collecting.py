@@ -40,7 +40,7 @@ from agentdistill.ways import People, gather
 
 ARM = "collect"
 """What the one arm of such a run is called."""
-ENVIRONMENT = "agentdistill/Folder-v0"
+ENVIRONMENT = "agentdistill/Terminal-v0"
 """Runs task folders."""
 DETECTORS: tuple[DetectorSpec, ...] = ({"name": "first_of", "of": ["judge", "last_step"]},)
 """One question to the teacher for each failed run; where it names no step, the last one before the end."""
@@ -203,6 +203,7 @@ def _gathered(
         most_episodes=config.tries * len(tasks),
         reading=True,
         at_once=len(tasks),
+        first=1,
         curriculum=config.recipe.curriculum.model_copy(update={"tasks": "in_turn", "set_size": len(tasks)}),
     )
     return people, collector

@@ -56,6 +56,7 @@ class Collector:
         most_episodes: of the student, in case it fails too seldom to spend the budget.
         reading: whether what the teacher reads is of the budget too, as it is of a bill.
         at_once: most runs of the student before it is looked where they diverged.
+        first: traces that are bought before it is known what one costs.
     """
 
     store: RunStore
@@ -69,6 +70,7 @@ class Collector:
     most_episodes: int
     reading: bool = False
     at_once: int = CHUNK
+    first: int = FIRST
     curriculum: Curriculum = field(default_factory=Curriculum)
     history: dict[str, list[bool]] = field(default_factory=dict)
     bought: Bought = field(default_factory=Bought)
@@ -98,7 +100,7 @@ class Collector:
         spent = -1
         while spent < self._spent < self.budget or (self.curriculum.tasks == "in_turn" and self._spent < self.budget):
             spent = self._spent
-            want = _chunk(self.budget, spent, self._items)
+            want = _chunk(self.budget, spent, self._items) if self._items and spent else self.first
             yield want
             self._items += want
 
@@ -339,8 +341,6 @@ def _finding(found: Any, cost: Any) -> Finding:
 
 def _chunk(budget: int, spent: int, bought: int) -> int:
     """How many traces to buy next, going by what one has cost so far; one at a time as the budget runs out."""
-    if not bought or not spent:
-        return FIRST
     return max(1, min(CHUNK, int(CAUTION * (budget - spent) / (spent / bought))))
 
 

@@ -96,6 +96,7 @@ class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
         self._backend = sandboxes
         self._owns_backend = sandboxes is None
         self.sandbox: Sandbox | None = None
+        self._sandbox_is_of: SandboxBackend | None = None
         self.tools: tuple[ToolSpec, ...] = tuple(each.spec for each in self._tools.values())
         self.action_space = MessageSpace(self.tools)
         self.observation_space = MessagesSpace()
@@ -143,6 +144,16 @@ class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
             VerifierError: the judging itself broke.
         """
         raise NotImplementedError(f"{type(self).__name__} must define verify()")
+
+    def backend_for(self, task: Task) -> SandboxBackend:
+        """Where the sandboxes of a task come from: `backend`, unless overridden where tasks have worlds of their own.
+
+        Snapshots are shared by `backend` and all that it makes (see `agentdistill.sandbox.worlds`).
+
+        Raises:
+            TaskError: the backend has no sandboxes for this task.
+        """
+        return self.backend
 
     def opening(self, task: Task) -> tuple[Message, ...]:
         """The first messages of an episode: the instruction as one user message, unless overridden."""
@@ -293,8 +304,9 @@ class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
         if (snapshot.sandbox is not None) != self.uses_sandbox:
             raise SnapshotError(f"this snapshot was not made by a {type(self).__name__}")
         if snapshot.sandbox is not None:
-            if self.sandbox is None:
-                self.sandbox = self.backend.create(snapshot.sandbox)
+            backend = self.backend_for(self.task)
+            if self.sandbox is None or self._sandbox_is_of is not backend:
+                self._take_sandbox(backend, snapshot.sandbox)
             else:
                 self.sandbox.restore(snapshot.sandbox)
         self.state = self._adapter().validate_python(snapshot.state)
@@ -338,9 +350,13 @@ class ToolEnvironment(gymnasium.Env[tuple[Message, ...], Message]):
         self._ended = False
         self._signals = {}
         if self.uses_sandbox:
-            if self.sandbox is not None:
-                self.sandbox.close()
-            self.sandbox = self.backend.create()
+            self._take_sandbox(self.backend_for(task), None)
+
+    def _take_sandbox(self, backend: SandboxBackend, snapshot: str | None) -> None:
+        if self.sandbox is not None:
+            self.sandbox.close()
+            self.sandbox = None
+        self.sandbox, self._sandbox_is_of = backend.create(snapshot), backend
 
     def _run(self, call: ToolCall) -> tuple[OutcomeStatus, str]:
         if self._ended:

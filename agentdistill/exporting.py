@@ -17,6 +17,7 @@ from agentdistill.formats.trl_dpo import dpo_ids, dpo_row
 from agentdistill.kept import Kept, Reader, arms_of, kept_rows, kept_traces, open_reader
 from agentdistill.pairs import fork_of, no_pair
 from agentdistill.records import Task, Trajectory
+from agentdistill.redaction import redact
 from agentdistill.report.card import Card, render_card
 from agentdistill.store import RunStore
 
@@ -131,6 +132,9 @@ def _rows(
         rows = kept_rows(store, recipes, kept, reader)
         refused += rows.refused
         for task, row in rows.rows:
+            if _spells_secret(reader, row.input_ids):
+                refused["its ids spell a secret"] += 1
+                continue
             told = {"id": row.id, "task": task.id, "kind": row.kind, "tokens": row.tokens}
             yield Row(task, row.tokens, {**sft_row(row), **told})
         return
@@ -151,10 +155,20 @@ def _rows(
             pair = reader.pair(each)
             if isinstance(pair, str):
                 refused[f"no pair: {pair}"] += 1
+            elif any(_spells_secret(reader, side.input_ids) for side in pair):
+                refused["its ids spell a secret"] += 1
             else:
                 yield Row(task, pair[1].tokens, {**row, **dpo_ids(*pair), **told, "tokens": pair[1].tokens})
         else:
             refused["no pair: a clean trace"] += 1
+
+
+def _spells_secret(reader: Reader | None, ids: Sequence[int]) -> bool:
+    """Whether these ids say what may not be written down: in text it would be replaced, in ids it cannot be."""
+    if reader is None:
+        return False
+    text = str(reader.renderer.tokenizer.decode(list(ids), skip_special_tokens=False))
+    return redact(text) != text
 
 
 def _about(each: Kept) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gymnasium
 
-READY = ("Depot", "Folder", "Repair")
+READY = ("Depot", "Repair", "Terminal")
 
 
 def register() -> None:

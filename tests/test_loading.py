@@ -16,7 +16,7 @@ DEPOT = Path(__file__).parents[1] / "environments" / "depot.py"
 
 
 def test_the_ready_environments_are_found_without_importing_them() -> None:
-    assert {"agentdistill/Depot-v0", "agentdistill/Folder-v0", "agentdistill/Repair-v0"} <= set(known_environments())
+    assert {"agentdistill/Depot-v0", "agentdistill/Terminal-v0", "agentdistill/Repair-v0"} <= set(known_environments())
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 `trl.DPOTrainer` takes `prompt`, `chosen` and `rejected` as messages, with `tools` as JSON text, and renders them with
 its tokenizer's chat template (seen in TRL 1.16). Arguments of calls are objects, as templates want them. Where the
-student's tokenizer is known, `prompt_ids`, `chosen_ids` and `rejected_ids` stand beside them: what its collator feeds to
-the model. The trainer makes them anew from the messages, unless its `_prepare_dataset` leaves the data set as it is.
+student's tokenizer is known, `prompt_ids`, `chosen_ids` and `rejected_ids` stand beside them: what its collator feeds
+to the model. The trainer makes them anew from the messages, unless its `_prepare_dataset` leaves the data set as it is.
 """
 
 from __future__ import annotations

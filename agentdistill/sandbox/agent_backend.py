@@ -15,6 +15,10 @@ from agentdistill.sandbox.agent_sandbox import AgentSandbox, LiveProcessPolicy, 
 from agentdistill.sandbox.base import Capabilities, Limits, SnapshotId
 from agentdistill.sandbox.homes import Home, settle, temporary
 from agentdistill.sandbox.snapshots import SnapshotStore
+from agentdistill.sandbox.worlds import World
+
+_MOST_WORLDS = 64
+"""Backends of other worlds that are kept when no sandbox of theirs is open."""
 
 
 class AgentBackend(ABC):
@@ -45,6 +49,10 @@ class AgentBackend(ABC):
         self._store: SnapshotStore | None = None
         self._ready = False
         self._closed = False
+        self._above: AgentBackend | None = None
+        self._worlds: dict[str, AgentBackend] = {}
+        self._seeds: set[SnapshotId] = set()
+        """What fresh sandboxes begin with, of all worlds: never dropped."""
 
     @property
     @abstractmethod
@@ -65,6 +73,19 @@ class AgentBackend(ABC):
     @abstractmethod
     def start(self) -> Started:
         """Start an agent in a sandbox of its own. Called from several threads at once."""
+
+    @property
+    def has_image(self) -> bool:
+        """Whether its sandboxes need no image but what it has."""
+        return True
+
+    @abstractmethod
+    def in_world(self, world: World) -> AgentBackend:
+        """A backend like this one, but for sandboxes of `world`; it keeps no snapshots of its own.
+
+        Raises:
+            UsageError: there are no such sandboxes; says in one line which backend has them.
+        """
 
     def stop(self) -> None:  # noqa: B027 - most have nothing to free
         """Free what `prepare` took; every sandbox is closed by now. Called once, also if `prepare` never was."""
@@ -91,9 +112,31 @@ class AgentBackend(ABC):
             raise
         return sandbox
 
+    def world(self, world: World) -> AgentBackend:
+        """See `WorldBackend.world`."""
+        if self._above is not None:
+            return self._above.world(world)
+        if world.is_plain(self.has_image):
+            return self
+        idle: list[AgentBackend] = []
+        with self._lock:
+            if self._closed:
+                raise SandboxError("the sandbox backend is closed")
+            made = self._worlds.pop(world.key, None)
+            if made is None:
+                made = self.in_world(world)
+                made._above, made._seeds = self, self._seeds
+                unused = [key for key, each in self._worlds.items() if not each._sandboxes]
+                idle = [self._worlds.pop(key) for key in unused[: max(0, len(self._worlds) + 1 - _MOST_WORLDS)]]
+            self._worlds[world.key] = made  # those that were asked for last come last
+        for each in idle:
+            each.close()
+        return made
+
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
         """See `SandboxBackend.drop`."""
-        self._open()[0].drop(snapshots)
+        # A world that is still as it began goes by the same name as what fresh sandboxes begin with.
+        self._open()[0].drop([each for each in snapshots if each not in self._seeds])
 
     def release(self, owner: str) -> None:
         """See `SandboxBackend.release`."""
@@ -107,8 +150,10 @@ class AgentBackend(ABC):
             if self._closed:
                 return
             self._closed = True
-            sandboxes = list(self._sandboxes)
+            sandboxes, worlds = list(self._sandboxes), list(self._worlds.values())
         try:
+            for each in worlds:
+                each.close()
             for sandbox in sandboxes:  # all of them end at the same time
                 sandbox.hang_up()
             for sandbox in sandboxes:
@@ -139,6 +184,11 @@ class AgentBackend(ABC):
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox backend is closed")
+            if self._above is not None:
+                store, home = self._above._open()
+                own = home / f"world-{id(self):x}"
+                own.mkdir(exist_ok=True)
+                return store, own
             if self._store is None or self._home is None:
                 base = (self._folder or temporary()).resolve()
                 self._home = settle(base / "live")

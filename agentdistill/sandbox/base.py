@@ -53,6 +53,8 @@ class Capabilities:
     network: frozenset[Literal["none", "public"]] = frozenset({"none"})
     limits: frozenset[str] = frozenset()
     """Names of the fields of `Limits` that hold."""
+    images: bool = False
+    """Whether it makes sandboxes of the image that a task names, or of its Dockerfile; see `sandbox.worlds`."""
     known_gaps: Mapping[str, str] = field(default_factory=dict)
     """Name of a threat this backend does not stop → what that means."""
 

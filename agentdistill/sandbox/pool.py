@@ -16,6 +16,7 @@ from typing import Self
 
 from agentdistill.errors import SandboxError
 from agentdistill.sandbox.base import Capabilities, Sandbox, SandboxBackend, SnapshotId
+from agentdistill.sandbox.worlds import World, world_of
 
 
 class Pool:
@@ -79,6 +80,11 @@ class Pool:
                     raise
             return sandbox
         return self._backend.create(snapshot)
+
+    def world(self, world: World) -> SandboxBackend:
+        """See `WorldBackend.world`. Of other worlds none is kept ready."""
+        made = world_of(self._backend, world)
+        return self if made is self._backend else made
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
         """See `SandboxBackend.drop`."""

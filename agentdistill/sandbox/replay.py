@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from math import inf
 from pathlib import Path
@@ -28,6 +29,7 @@ from agentdistill.sandbox.base import (
 from agentdistill.sandbox.homes import Home, settle, temporary
 from agentdistill.sandbox.inside import wire
 from agentdistill.sandbox.objects import Objects, ObjectStore
+from agentdistill.sandbox.worlds import World, world_of
 
 FILE = "replays.sqlite"
 _Result = TypeVar("_Result")
@@ -42,11 +44,18 @@ class ReplayingBackend:
     Args:
         backend: makes the sandboxes. It belongs to this one from now on, and is closed with it.
         folder: where what was done is kept; without it, in a temporary place until `close`.
+        store: what was done is kept there, by somebody else who closes it and the backend.
     """
 
-    def __init__(self, backend: SandboxBackend, folder: Path | None = None) -> None:
+    def __init__(
+        self, backend: SandboxBackend, folder: Path | None = None, *, store: ObjectStore | None = None
+    ) -> None:
         self._backend = backend
         self._home: Home | None = None
+        self._store_is_mine = store is None
+        if store is not None:
+            self._store = store
+            return
         if folder is None:
             self._home = settle(temporary() / "live")
             folder = self._home.folder
@@ -57,7 +66,8 @@ class ReplayingBackend:
     def capabilities(self) -> Capabilities:
         """Those of the backend, with snapshots of whatever commands wrote, wherever it is."""
         inner = self._backend.capabilities
-        return Capabilities("filesystem", inner.network, inner.limits, {**inner.known_gaps, "replay": _GAP})
+        gaps = {**inner.known_gaps, "replay": _GAP}
+        return replace(inner, snapshot="filesystem", known_gaps=gaps)
 
     def create(self, snapshot: SnapshotId | None = None) -> ReplayingSandbox:
         """See `SandboxBackend.create`."""
@@ -69,6 +79,11 @@ class ReplayingBackend:
                 sandbox.close()
                 raise
         return sandbox
+
+    def world(self, world: World) -> ReplayingBackend:
+        """See `WorldBackend.world`."""
+        made = world_of(self._backend, world)
+        return self if made is self._backend else ReplayingBackend(made, store=self._store)
 
     def drop(self, snapshots: Sequence[SnapshotId]) -> None:
         """See `SandboxBackend.drop`."""
@@ -82,6 +97,8 @@ class ReplayingBackend:
 
     def close(self) -> None:
         """See `SandboxBackend.close`."""
+        if not self._store_is_mine:
+            return
         try:
             self._backend.close()
         finally:

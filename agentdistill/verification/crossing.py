@@ -12,7 +12,7 @@ import configparser
 import fnmatch
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,6 +40,7 @@ class Crossing(Record):
 
     paths: tuple[str, ...] = Field(("**",), description="patterns; a directory stands for all below it")
     allow: tuple[str, ...] = Field((), description="patterns of protected files that cross all the same")
+    never: tuple[str, ...] = Field((), description="patterns of files that do not cross, declared or not")
     most_files: int = 5_000
     largest_bytes: int = Field(8 << 20, description="of one file")
     total_bytes: int = Field(64 << 20, description="of all files together")
@@ -59,6 +60,7 @@ def fresh_world(
     backend: SandboxBackend,
     crossing: Crossing | None = None,
     own: Mapping[str, SandboxFile] | None = None,
+    prepare: Callable[[Sandbox], object] | None = None,
 ) -> Iterator[Sandbox]:
     """A fresh sandbox with what crosses over from `left`; closed at the end.
 
@@ -67,6 +69,7 @@ def fresh_world(
         backend: where the fresh one comes from.
         crossing: what crosses; all that is not protected, unless given.
         own: the task's own files, laid before anything crosses.
+        prepare: called with the fresh one after that.
 
     Raises:
         VerifierError: the machinery broke, here or in the body of the ``with``.
@@ -76,6 +79,8 @@ def fresh_world(
         try:
             if own:
                 fresh.upload(own)
+            if prepare is not None:
+                prepare(fresh)
             cross(left, fresh, crossing or Crossing())
             yield fresh
         finally:
@@ -93,7 +98,7 @@ def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
     crossed: list[str] = []
     behind: dict[str, str] = {}
     room = crossing.total_bytes
-    names = [name for name in left.list_files() if _matches(name, crossing.paths)]
+    names = [name for name in left.list_files() if _is_declared(name, crossing)]
     for name in names:
         try:
             if _is_protected(name) and not _matches(name, crossing.allow):
@@ -112,9 +117,13 @@ def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
         room -= len(content)
         crossed.append(name)
     for name in set(fresh.list_files()).difference(names):
-        if _matches(name, crossing.paths) and (not _is_protected(name) or _matches(name, crossing.allow)):
+        if _is_declared(name, crossing) and (not _is_protected(name) or _matches(name, crossing.allow)):
             fresh.remove_file(name)
     return Crossed(tuple(crossed), behind)
+
+
+def _is_declared(name: str, crossing: Crossing) -> bool:
+    return _matches(name, crossing.paths) and not _matches(name, crossing.never)
 
 
 def _is_protected(name: str) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 import docker
 import pytest
 
+from agentdistill.sandbox.runtime import PLACE, portable_python
+
 # What an image of an ordinary distribution has, as far as commands of our tests and checks use it.
 PROGRAMS = re.findall(
     r"\S+",
@@ -67,7 +69,8 @@ def pack(files) -> bytes:
                 entry.type, entry.linkname = tarfile.SYMTYPE, content
                 archive.addfile(entry)
             else:
-                entry.size, entry.mode = len(content), 0o755 if path.startswith(("bin/", "lib", "usr/")) else 0o644
+                programs = ("bin/", "lib", "usr/", "opt/")
+                entry.size, entry.mode = len(content), 0o755 if path.startswith(programs) else 0o644
                 archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
@@ -78,6 +81,20 @@ def base_image(client) -> str:
     extra = {"etc/passwd": passwd, "etc/group": b"root:x:0:\n", "root/.profile": b""}
     changes = ["ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV FROM_IMAGE=yes"]
     return image_of(client, PROGRAMS, extra=extra, changes=changes)
+
+
+def python_image(client) -> str:
+    """An image like `base_image`, with a Python that also runs while an image is built."""
+    runtime = portable_python()
+    extra: dict[str, bytes | str] = {"usr/local/bin/python3": runtime.python}
+    for path in runtime.folder.rglob("*"):
+        name = f"{PLACE.lstrip('/')}/{path.relative_to(runtime.folder)}"
+        if path.is_symlink():
+            extra[name] = os.readlink(path)
+        elif path.is_file():
+            extra[name] = path.read_bytes()
+    extra |= {"etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "etc/group": b"root:x:0:\n"}
+    return image_of(client, PROGRAMS, extra=extra, changes=["ENV PATH=/usr/local/bin:/usr/bin:/bin"])
 
 
 def tiny_image(client) -> str:

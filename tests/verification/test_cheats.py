@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from agentdistill_environments.folder import Folder
+from agentdistill_environments.terminal import Terminal
 from naive import NAIVE
 from students import call, run_all, specs_of
 
@@ -46,7 +46,7 @@ CHEATS = [read(path) for path in sorted(CORPUS.glob("cheats/*.sh"))]
 HONEST = [read(path) for path in sorted(CORPUS.glob("honest/*.sh"))]
 
 
-class Watched(Folder):
+class Watched(Terminal):
     """Also asks naive verifiers, in the agent's own sandbox and each in the world as the agent left it."""
 
     asks: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ def _must_be(problem: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"must be {given['expected']}"
     if kind in ("greater_than_equal", "greater_than"):
-        return f"must be {given['ge']} or more" if "ge" in given else f"must be more than {given['gt']}"
+        return f"must be {given['ge']:g} or more" if "ge" in given else f"must be more than {given['gt']:g}"
     if kind == "string_pattern_mismatch":
         return _LOOKS.get(str(problem["loc"][-1]), "must look like org/name")
     if kind == "value_error":

@@ -98,7 +98,7 @@ class _Reader:
         version = config.get("schema_version", config.get("version", "1.4"))
         if not isinstance(version, str) or version.split(".")[0] != "1":
             raise self.problem(
-                "task.toml", f"schema_version: version {version!r} is not known: this reads 1.x, write 1.4"
+                "task.toml:", f"schema_version: version {version!r} is not known: this reads 1.x, write 1.4"
             )
         try:
             settings = self.valid("task.toml", upgraded(config), TaskConfig)

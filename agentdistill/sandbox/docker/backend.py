@@ -14,8 +14,8 @@ the same gaps for programs.
 
 from __future__ import annotations
 
+import tempfile
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,17 +28,21 @@ from agentdistill.sandbox.agent_sandbox import AgentSandbox, LiveProcessPolicy, 
 from agentdistill.sandbox.base import Capabilities, Limits, SnapshotId
 from agentdistill.sandbox.docker.building import build
 from agentdistill.sandbox.docker.container import COUNTERS, Layout, confined, layout, looking
+from agentdistill.sandbox.docker.deriving import derive, number_of
 from agentdistill.sandbox.docker.engine import Engine
 from agentdistill.sandbox.docker.leftovers import Owner, become_owner, of_this_process, reap, sweep
 from agentdistill.sandbox.docker.shipping import ship
 from agentdistill.sandbox.guest import agent_line
 from agentdistill.sandbox.runtime import PLACE, Runtime, portable_python
+from agentdistill.sandbox.worlds import World
 
 _DAY = 86400.0
+_NEEDS_IMAGE = "the docker sandbox needs an image, or a folder to build one from, and not both"
 _CAPABILITIES = Capabilities(
     snapshot="workspace",
     network=frozenset({"none"}),
     limits=frozenset(Limits.model_fields),
+    images=True,
     known_gaps={
         "kernel bugs": "commands run on the engine's kernel, behind filters of system calls only",
         "hardware information": "/proc and /sys tell about the engine's machine, its devices, where it keeps its files",
@@ -57,10 +61,11 @@ class _Ready:
     python: Runtime
     layout: Layout
     volume: str
+    uid: int
 
 
 class DockerBackend(AgentBackend):
-    """Makes sandboxes in containers of one image; see `SandboxBackend`.
+    """Makes sandboxes in containers of one image, and of those of other worlds; see `SandboxBackend`, `WorldBackend`.
 
     The workspace is the image's working directory, or `/workspace` where it names none; what the image has there
     is what a fresh sandbox begins with. The variables that the image sets are those of commands, but for HOME.
@@ -68,9 +73,11 @@ class DockerBackend(AgentBackend):
     Args:
         folder: where snapshots are kept; without it, in a temporary place until `close`.
         limits: what a sandbox and each command in it may use.
-        image: the image, which must be on the engine; nothing is pulled. Or use `build`.
+        image: the image, which must be on the engine; nothing is pulled. Or use `build`. Without both, there are
+            sandboxes of worlds with an image of their own only.
         build: folder with a Dockerfile to make the image of, in place of `image`.
         build_network: what its lines may reach; ``default`` is what the engine gives containers that ask for nothing.
+        public_network: whether a world that asks for the public network gets it, through the engine's usual bridge.
         host: the engine, as in ``DOCKER_HOST``, which counts without it, as do ``DOCKER_TLS_VERIFY`` and
             ``DOCKER_CERT_PATH``.
         runtime: what the engine runs containers with, such as ``runsc`` or ``kata``; without it, the engine's default.
@@ -92,6 +99,7 @@ class DockerBackend(AgentBackend):
         image: str = "",
         build: Path | str = "",
         build_network: Literal["none", "default"] = "none",
+        public_network: bool = False,
         host: str = "",
         runtime: str = "",
         uid: int = 1000,
@@ -101,13 +109,15 @@ class DockerBackend(AgentBackend):
         restart: str = "",
     ) -> None:
         super().__init__(folder, limits, LiveProcessPolicy(background, on_live_processes, restart))
-        if bool(image) == bool(build):
-            raise UsageError("the docker sandbox needs an image, or a folder to build one from, and not both")
+        if image and build:
+            raise UsageError(_NEEDS_IMAGE)
         if uid <= 0:
             raise UsageError("commands in a container do not run as root: give another uid")
         self._named = image
         self._build = build
         self._build_network: Literal["none", "default"] = build_network
+        self._public_network = public_network
+        self._world = World()
         self._engine = Engine(host)
         self._oci_runtime = runtime
         self._uid = uid
@@ -116,12 +126,14 @@ class DockerBackend(AgentBackend):
         self._owner: Owner | None = None
         self._prepared: _Ready | None = None
         self._seed: SnapshotId | None = None
+        self._engine_is_mine = True
         self._gaps: dict[str, str] = {}
 
     @property
     def capabilities(self) -> Capabilities:
         """See `SandboxBackend.capabilities`. Some gaps are known once the engine has been asked."""
-        return replace(_CAPABILITIES, known_gaps={**_CAPABILITIES.known_gaps, **self._gaps})
+        network = frozenset({"none", "public"} if self._public_network else {"none"})
+        return replace(_CAPABILITIES, network=network, known_gaps={**_CAPABILITIES.known_gaps, **self._gaps})
 
     def prepare(self, home: Path) -> None:
         """See `AgentBackend.prepare`. What dead runs left on the engine is removed."""
@@ -129,14 +141,44 @@ class DockerBackend(AgentBackend):
         if self._owner is None:
             self._owner = become_owner()
         reap(self._engine, self._owner)
-        name = self._named
-        if self._build:
-            name = build(self._engine, Path(self._build), self._owner, network=self._build_network)
-        where = layout(self._engine.image(name))
+        # No sandbox uses more than there are, and the engine refuses to promise more.
+        self.limits = self.limits.model_copy(update={"cpus": min(self.limits.cpus, self._engine.processors())})
+        where = self._layout(self._owner)
+        uid = number_of(self._engine, where.image, self._owner, self._world.user) if self._world.user else self._uid
         python = portable_python()
-        self._prepared = _Ready(python, where, ship(self._engine, python, where.image.digest, self._owner))
+        self._prepared = _Ready(python, where, ship(self._engine, python, where.image.digest, self._owner), uid)
         if where.image.directory != "/":
             self._seed = self._image_files()
+            self._seeds.add(self._seed)
+
+    @property
+    def has_image(self) -> bool:
+        """See `AgentBackend.has_image`."""
+        return bool(self._named or self._build)
+
+    def in_world(self, world: World) -> DockerBackend:
+        """See `AgentBackend.in_world`."""
+        named = bool(world.image or world.context)
+        if world.image and world.context:
+            raise UsageError(_NEEDS_IMAGE)
+        if world.network == "public" and not self._public_network:
+            raise UsageError("the public network is not given to sandboxes: allow it by public_network = true")
+        takes_own = self.has_image and (world.any_image or not named)
+        made = DockerBackend(
+            None,
+            world.limited(self.limits),
+            image=self._named if takes_own else world.image,
+            build=self._build if takes_own else "",
+            build_network=self._build_network,
+            host=self._engine.host,
+            runtime=self._oci_runtime,
+            uid=self._uid,
+            ttl=self._ttl,
+        )
+        made._engine, made._engine_is_mine = self._engine, False
+        made._world = world.model_copy(update={"context": {}}) if takes_own else world
+        made._processes = LiveProcessPolicy() if world.judging else self._processes
+        return made
 
     def start(self) -> Started:
         """See `AgentBackend.start`."""
@@ -164,11 +206,6 @@ class DockerBackend(AgentBackend):
                 raise
         return sandbox
 
-    def drop(self, snapshots: Sequence[SnapshotId]) -> None:
-        """See `SandboxBackend.drop`."""
-        # A world that is still as the image has it goes by the same name as what fresh sandboxes begin with.
-        super().drop([each for each in snapshots if each != self._seed])
-
     def leftovers(self) -> list[str]:
         """What this process has on the engine now; for checks that nothing is left behind."""
         return of_this_process(self._engine)
@@ -179,7 +216,8 @@ class DockerBackend(AgentBackend):
             with suppress(SandboxError):  # the engine is gone: a later run cleans up
                 sweep(self._engine, self._owner)
             self._owner.leave()
-        self._engine.close()
+        if self._engine_is_mine:
+            self._engine.close()
 
     def _state(self) -> tuple[_Ready, Owner]:
         assert self._prepared is not None
@@ -191,9 +229,10 @@ class DockerBackend(AgentBackend):
             ready.layout,
             ready.volume,
             self.limits,
-            uid=self._uid,
+            uid=ready.uid,
             runtime=self._oci_runtime,
             labels=owner.labels("sandbox", self._ttl),
+            network=self._world.network,
         )
         return self._started(ready, settings)
 
@@ -209,6 +248,29 @@ class DockerBackend(AgentBackend):
             counters=COUNTERS,
             refuse=seccomp.program() if seccomp.supported() else b"",
         )
+
+    def _layout(self, owner: Owner) -> Layout:
+        """The image, made if it has to be, and where things are in it."""
+        engine, world, name = self._engine, self._world, self._named
+        if self._build:
+            name = build(engine, Path(self._build), owner, network=self._build_network)
+        elif world.context:
+            with tempfile.TemporaryDirectory() as folder:
+                for path, file in world.context.items():
+                    laid = Path(folder, path)
+                    laid.parent.mkdir(parents=True, exist_ok=True)
+                    laid.write_bytes(file.content)
+                    laid.chmod(0o755 if file.executable else 0o644)
+                name = build(engine, Path(folder), owner, network=self._build_network, seconds=world.build_seconds)
+        elif not name:
+            raise UsageError(_NEEDS_IMAGE)
+        where = layout(engine.image(name), world.environment)
+        directory = world.directory or where.workspace
+        links = world.links_from(directory)
+        if directory == where.workspace and not links:
+            return where
+        derived = derive(engine, where.image, owner, directory=directory, links=links)
+        return layout(engine.image(derived), world.environment)
 
     def _image_files(self) -> SnapshotId:
         """A snapshot of what the image has in its working directory."""

@@ -42,17 +42,11 @@ def build(
         UsageError: there is no Dockerfile.
         SandboxError: a line of it failed; the message ends with the last lines of the log.
     """
-    import docker  # type: ignore[import-untyped]
-
     if not (folder / "Dockerfile").is_file():
         raise UsageError(f"{folder} has no Dockerfile")
     name = f"agentdistill-task:{_digest(folder, network)}"
-    with engine.calling("look for an image"):
-        try:
-            engine.api.inspect_image(name)
-            return name
-        except docker.errors.ImageNotFound:
-            pass
+    if engine.has_image(name):
+        return name
     log: deque[str] = deque(maxlen=_LOG_LINES)
     with engine.calling(f"build {folder}"):
         steps = engine.api.build(

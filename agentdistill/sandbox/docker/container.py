@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from agentdistill.errors import UsageError
 from agentdistill.sandbox.base import Limits
@@ -44,8 +44,8 @@ class Layout:
     environment: Mapping[str, str]
 
 
-def layout(image: Image) -> Layout:
-    """See `Layout`.
+def layout(image: Image, variables: Mapping[str, str] | None = None) -> Layout:
+    """See `Layout`. `variables` are set besides those of the image.
 
     Raises:
         UsageError: the image works in a directory that cannot be a workspace.
@@ -54,12 +54,19 @@ def layout(image: Image) -> Layout:
     if f"{PLACE}/".startswith(f"{workspace}/") or workspace.startswith((f"{PLACE}/", "/proc", "/sys", "/dev")):
         raise UsageError(f"an image that works in {workspace} cannot be a sandbox: set another WORKDIR")
     emptied = tuple(path for path in ("/tmp", "/dev/shm") if not f"{workspace}/".startswith(f"{path}/"))
-    environment = {**ENVIRONMENT, "PATH": _PATH, **image.environment, "HOME": workspace}
+    environment = {**ENVIRONMENT, "PATH": _PATH, **image.environment, **(variables or {}), "HOME": workspace}
     return Layout(image, workspace, emptied, environment)
 
 
 def confined(
-    where: Layout, volume: str, limits: Limits, *, uid: int, runtime: str, labels: Mapping[str, str]
+    where: Layout,
+    volume: str,
+    limits: Limits,
+    *,
+    uid: int,
+    runtime: str,
+    labels: Mapping[str, str],
+    network: Literal["none", "public"] = "none",
 ) -> dict[str, Any]:
     """The settings of a container that is a sandbox, as `Engine.start` takes them."""
     room = sizes(limits)
@@ -69,6 +76,8 @@ def confined(
     settings = _settings(volume, limits, runtime, labels)
     settings["host"]["tmpfs"] = memory
     settings["container"]["user"] = f"{uid}:{uid}"
+    if network == "public":
+        settings["host"] |= {"network_mode": "bridge", "dns": None, "dns_search": None}
     return settings
 
 

@@ -149,6 +149,29 @@ class Engine:
             volumes=tuple(sorted(config.get("Volumes") or {})),
         )
 
+    def has_image(self, name: str) -> bool:
+        """Whether there is an image of that name.
+
+        Raises:
+            SandboxError: the engine does not say.
+        """
+        docker = _sdk()
+        with self.calling("look for an image"):
+            try:
+                self.api.inspect_image(name)
+                return True
+            except docker.errors.ImageNotFound:
+                return False
+
+    def processors(self) -> int:
+        """How many the engine's machine has.
+
+        Raises:
+            SandboxError: the engine does not say.
+        """
+        with self.calling("tell what it has"):
+            return int(self.api.info().get("NCPU") or 1)
+
     def start(self, image: str, argv: Sequence[str], container: Mapping[str, Any], host: Mapping[str, Any]) -> Attached:
         """Start a container whose main process is `argv`, connected to us; it is removed when that process ends.
 

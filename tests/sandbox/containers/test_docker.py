@@ -146,8 +146,8 @@ def test_another_runtime_serves_as_well(client, image):
 def test_root_is_refused_and_so_is_a_backend_without_an_image():
     with pytest.raises(UsageError, match="root"):
         DockerBackend(image="x", uid=0)
-    with pytest.raises(UsageError, match="image"):
-        DockerBackend()
+    with DockerBackend() as backend, pytest.raises(UsageError, match="image"):
+        backend.create()
     with pytest.raises(UsageError, match="not both"):
         DockerBackend(image="x", build="y")
 

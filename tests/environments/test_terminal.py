@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agentdistill_environments.folder import Folder
+from agentdistill_environments.terminal import Terminal
 
 from agentdistill.errors import TaskError, VerifierError
 from agentdistill.formats.harbor import HarborTask, find_tasks, read_task
@@ -28,27 +28,27 @@ def backend() -> Iterator[BubblewrapBackend]:
 
 
 @pytest.fixture
-def folder(backend: BubblewrapBackend) -> Iterator[Folder]:
-    env = Folder(tasks=TASKS, sandboxes=backend)
+def folder(backend: BubblewrapBackend) -> Iterator[Terminal]:
+    env = Terminal(tasks=TASKS, sandboxes=backend)
     env.reset(seed=0, options={"task": next(t for t in env.make_tasks("train", 99) if "rename" in t.id)})
     yield env
     env.close()
 
 
-def bash(env: Folder, command: str) -> str:
+def bash(env: Terminal, command: str) -> str:
     call = ToolCall(id="call_0_0", name="bash", arguments={"command": command})
     said, *_ = env.step(Message(role="assistant", tool_calls=(call,)))
     return said[0].content
 
 
-def submit(env: Folder) -> Verdict:
+def submit(env: Terminal) -> Verdict:
     *_, info = env.step(Message(role="assistant", tool_calls=(ToolCall(id="call_0_0", name="submit"),)))
     verdict = info["verdict"]
     assert isinstance(verdict, Verdict)
     return verdict
 
 
-def solve(env: Folder) -> None:
+def solve(env: Terminal) -> None:
     for line in (RENAME / "solution" / "solve.sh").read_text().splitlines()[2:]:
         bash(env, line)
 
@@ -111,7 +111,7 @@ def test_every_task_in_the_house_can_be_read() -> None:
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_solution_passes_and_an_untouched_folder_does_not(folder: Folder) -> None:
+def test_the_solution_passes_and_an_untouched_folder_does_not(folder: Terminal) -> None:
     start = folder.snapshot()
     assert not submit(folder).passed
     folder.restore(start)
@@ -119,13 +119,13 @@ def test_the_solution_passes_and_an_untouched_folder_does_not(folder: Folder) ->
     assert submit(folder).passed
 
 
-def test_half_of_the_work_satisfies_the_visible_tests_and_not_the_hidden_ones(folder: Folder) -> None:
+def test_half_of_the_work_satisfies_the_visible_tests_and_not_the_hidden_ones(folder: Terminal) -> None:
     bash(folder, r"sed -i 's/\.amount(/.level(/g' stock/*.py")
     assert "OK" in bash(folder, "python3 -m unittest")
     assert not submit(folder).passed
 
 
-def test_neither_tests_nor_solution_can_be_found_while_anyone_acts(folder: Folder) -> None:
+def test_neither_tests_nor_solution_can_be_found_while_anyone_acts(folder: Terminal) -> None:
     elsewhere = r"\( -path /proc -o -path /usr -o -path /opt \) -prune"
     names = r"\( -name test_rename.py -o -name solve.sh -o -name test.sh \)"
     assert bash(folder, f"find / {elsewhere} -o {names} -print 2>/dev/null; true") == "[exit code 0]"
@@ -145,13 +145,13 @@ def test_neither_tests_nor_solution_can_be_found_while_anyone_acts(folder: Folde
         "python3() { return 0; }; export -f python3; alias python3=true",
     ],
 )
-def test_a_trick_instead_of_the_work_scores_nothing(folder: Folder, trick: str) -> None:
+def test_a_trick_instead_of_the_work_scores_nothing(folder: Terminal, trick: str) -> None:
     bash(folder, trick)
     verdict = submit(folder)
     assert (verdict.passed, verdict.score) == (False, 0.0)
 
 
-def as_a_script(tmp_path: Path, test: str, backend: BubblewrapBackend) -> Folder:
+def as_a_script(tmp_path: Path, test: str, backend: BubblewrapBackend) -> Terminal:
     """The same task, judged by the exit code of a script."""
     shutil.copytree(RENAME, tmp_path / "task")
     settings = (
@@ -159,7 +159,7 @@ def as_a_script(tmp_path: Path, test: str, backend: BubblewrapBackend) -> Folder
     )
     (tmp_path / "task" / "task.toml").write_text(settings)
     (tmp_path / "task" / "tests" / "test.sh").write_text(test)
-    env = Folder(tasks=tmp_path, sandboxes=backend)
+    env = Terminal(tasks=tmp_path, sandboxes=backend)
     env.reset(seed=0)
     return env
 
@@ -207,7 +207,7 @@ def test_a_table_for_the_verifier_that_says_nonsense_is_refused_at_the_start(
     settings = (RENAME / "task.toml").read_text()
     (tmp_path / "task" / "task.toml").write_text(settings.replace(VERIFIER, f"{HEAD}\n{table}\n"))
     with pytest.raises(TaskError, match=complaint) as caught:
-        Folder(tasks=tmp_path, sandboxes=backend).reset(seed=0)
+        Terminal(tasks=tmp_path, sandboxes=backend).reset(seed=0)
     assert "\n" not in str(caught.value)
 
 
@@ -215,14 +215,14 @@ def test_work_that_never_ends_has_failed_and_is_no_accident(tmp_path: Path, back
     shutil.copytree(RENAME, tmp_path / "task")
     settings = (RENAME / "task.toml").read_text()
     (tmp_path / "task" / "task.toml").write_text(settings.replace(VERIFIER, f"{VERIFIER}seconds = 1\n"))
-    env = Folder(tasks=tmp_path, sandboxes=backend)
+    env = Terminal(tasks=tmp_path, sandboxes=backend)
     env.reset(seed=0)
     bash(env, "echo 'while True: pass' > stock/__init__.py")
     assert not submit(env).passed
     env.close()
 
 
-def test_the_shell_is_the_same_from_command_to_command_and_after_a_restore(folder: Folder) -> None:
+def test_the_shell_is_the_same_from_command_to_command_and_after_a_restore(folder: Terminal) -> None:
     bash(folder, "cd stock && export KIND=bolt")
     kept = folder.snapshot()
     bash(folder, "cd / && unset KIND && rm -rf /workspace/stock")
@@ -235,25 +235,25 @@ def test_a_task_that_changed_on_disk_or_leads_out_of_the_folder_is_refused(
     tmp_path: Path, backend: BubblewrapBackend
 ) -> None:
     shutil.copytree(RENAME, tmp_path / "task")
-    task = Folder(tasks=tmp_path, sandboxes=backend).make_tasks("train", 1)[0]
+    task = Terminal(tasks=tmp_path, sandboxes=backend).make_tasks("train", 1)[0]
     (tmp_path / "task" / "instruction.md").write_text("Something else.")
     with pytest.raises(TaskError, match="has changed"):
-        Folder(tasks=tmp_path, sandboxes=backend).reset(options={"task": task})
+        Terminal(tasks=tmp_path, sandboxes=backend).reset(options={"task": task})
     outside = task.model_copy(update={"data": {"folder": "../task"}})
     with pytest.raises(TaskError, match="names no folder"):
-        Folder(tasks=tmp_path / "task", sandboxes=backend).reset(options={"task": outside})
+        Terminal(tasks=tmp_path / "task", sandboxes=backend).reset(options={"task": outside})
 
 
 def test_a_task_that_needs_an_image_is_refused(tmp_path: Path, backend: BubblewrapBackend) -> None:
     shutil.copytree(RENAME, tmp_path / "task")
     (tmp_path / "task" / "environment" / "Dockerfile").write_text("FROM scratch\n")
-    env = Folder(tasks=tmp_path, sandboxes=backend)
+    env = Terminal(tasks=tmp_path, sandboxes=backend)
     with pytest.raises(TaskError, match=r"needs a container image \(Dockerfile\)"):
         env.reset(seed=0)
 
 
 def test_a_place_without_tasks_is_named(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="there is no folder of tasks"):
-        Folder(tasks=tmp_path / "nowhere").make_tasks("train", 1)
+        Terminal(tasks=tmp_path / "nowhere").make_tasks("train", 1)
     with pytest.raises(TaskError, match="no task folders"):
-        Folder(tasks=tmp_path).reset(seed=0)
+        Terminal(tasks=tmp_path).reset(seed=0)

@@ -1,0 +1,1 @@
+"""Writers that customers brought along."""

@@ -1,0 +1,1 @@
+"""What the freight office shares between its scripts."""
