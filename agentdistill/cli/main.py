@@ -12,7 +12,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from agentdistill.cli import collections, comparisons, detectors, endpoints, environments, evaluations, sandboxes
+from agentdistill.cli import (
+    collections,
+    comparisons,
+    detectors,
+    endpoints,
+    environments,
+    evaluations,
+    sandboxes,
+    tasks,
+)
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
@@ -32,6 +41,8 @@ app.add_typer(endpoints.app, name="endpoint", help="Check what the server of a m
 app.command("detectors")(detectors.compare)
 app.command("detector-table")(detectors.show)
 app.add_typer(sandboxes.app, name="sandbox", help="Check sandbox backends, and clear away what dead programs left.")
+
+app.add_typer(tasks.app, name="task", help="Begin a task of one's own, and check tasks.")
 
 app.command()(collections.collect)
 app.command()(collections.export)
