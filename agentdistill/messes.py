@@ -22,6 +22,8 @@ from agentdistill.records import Completion, Message, Record, Task, ToolCall, Tr
 from agentdistill.rollout import Episode, EpisodeSpec
 
 FILE = "benchmark.toml"
+ENVIRONMENT = "terminal"
+"""Where messes are played by default: its tools are those that they name."""
 _ALL = 1_000_000  # tasks of a split: as many as there are
 _NOT_PLAYABLE = {"unknown_tool": "tool", "bad_argument": "arguments", "malformed": "arguments"}
 

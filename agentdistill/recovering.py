@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import InfrastructureError, SandboxUnavailableError
 from agentdistill.ledger import Budget, CallLedger
-from agentdistill.messes import Start, TaskSet, climbs, limited, play, read_set
+from agentdistill.messes import ENVIRONMENT, Start, TaskSet, climbs, limited, play, read_set
 from agentdistill.opening import (
     ActorSpec,
     digest_of_weights,
@@ -60,7 +60,7 @@ class MessConfig(BaseModel):
     """Turns that the policy has, those of the mess not counted; by default the environment's step limit."""
     seed: int = Field(default=0, ge=0)
     """Decides all luck."""
-    environment: str = "terminal"
+    environment: str = ENVIRONMENT
     """In which the tasks are run. It takes `tasks`, and its tools are those that messes name."""
     sandbox: str = "bubblewrap"
     """`bubblewrap`, `docker`, an entry point's name or `module:Name`."""
@@ -74,19 +74,6 @@ class MessConfig(BaseModel):
     """How a model of one's own samples."""
 
 
-def find_messes(config: MessConfig) -> TaskSet:
-    """What there is to climb out of.
-
-    Raises:
-        UsageError: the tasks or the environment are at fault.
-    """
-    environment = open_environments(config.environment, {"tasks": config.tasks})()
-    try:
-        return read_set(config.tasks, environment, config.only, config.split)
-    finally:
-        environment.close()
-
-
 def climb_out(actor: ActorSpec, name: str, config: MessConfig, folder: Path, watch: Watcher) -> MessReport:
     """Put a policy behind each mess, or do what is left of it in `folder`.
 
@@ -94,10 +81,9 @@ def climb_out(actor: ActorSpec, name: str, config: MessConfig, folder: Path, wat
         UsageError: a task, a mess, the policy or the configuration is at fault, or the folder is another run's.
         InfrastructureError: a mess could not be played, or no episode came to a verdict.
     """
-    found = find_messes(config)
     environments = open_environments(config.environment, {"tasks": config.tasks})
     bare = environments()
-    step_limit = config.steps or bare.step_limit
+    found, step_limit = read_set(config.tasks, bare, config.only, config.split), config.steps or bare.step_limit
     bare.close()
     with ExitStack() as stack:
         if isinstance(actor, EndpointConfig):  # what is wrong with it is told before a run begins

@@ -70,12 +70,15 @@ def evaluate(
         _on_run(Path(student), run_folder, name, as_json)
         return
     assert tasks is not None
+    if not student:
+        _list(tasks, environment, only, split, as_json)
+        return
     from pydantic import ValidationError
 
     from agentdistill.config import first_problem
     from agentdistill.opening import read_actor, read_table
-    from agentdistill.recovering import MessConfig, climb_out, find_messes
-    from agentdistill.report.recovery import listed, render_recovery
+    from agentdistill.recovering import MessConfig, climb_out
+    from agentdistill.report.recovery import render_recovery
     from agentdistill.sandbox.loading import read_options
 
     settings: dict[str, object] = {
@@ -98,9 +101,6 @@ def evaluate(
         config = MessConfig.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(first_problem(error, MessConfig)) from error
-    if not student:
-        _print(listed(find_messes(config)), as_json)
-        return
     actor = read_actor(student, "evaluate")
     called = name or _name_of(student)
     with ConsoleWatcher(Console(stderr=True)) as watch:
@@ -132,7 +132,17 @@ def _name_of(student: str) -> str:
     return "".join(each if each.isalnum() or each in "-._" else "-" for each in last) or "policy"
 
 
-def _print(listing: dict[str, str], as_json: bool) -> None:
+def _list(tasks: Path, environment: str, only: list[str], split: str, as_json: bool) -> None:
+    """Say what there is to climb out of; nothing is run, and no model's library is needed."""
+    from agentdistill.loading import load_environment
+    from agentdistill.messes import ENVIRONMENT, read_set
+    from agentdistill.report.recovery import listed
+
+    bare = load_environment(environment or ENVIRONMENT)(tasks=tasks)
+    try:
+        listing = listed(read_set(tasks, bare, only, split))
+    finally:
+        bare.close()
     if as_json:
         typer.echo(json.dumps(listing))
         return

@@ -37,7 +37,7 @@ def check(
     environment: Annotated[str, typer.Option(help="What runs them.")] = "folder",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Check tasks: what the solution, nothing, wrong fixes, cheats, messes and recoveries score, and that nothing leaks."""
+    """Check tasks: what solution, nothing, wrong fixes, cheats, messes and recoveries score, and that nothing leaks."""
     from agentdistill.errors import TaskError
     from agentdistill.formats.harbor import find_tasks, read_task
     from agentdistill.loading import load_environment

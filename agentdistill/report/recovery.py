@@ -1,4 +1,4 @@
-"""The recovery benchmark as text: what a policy came to behind messes, by kinds of tasks, and which benchmark it was."""
+"""The recovery benchmark as text: what a policy came to behind messes, by kinds of tasks, of which benchmark."""
 
 from __future__ import annotations
 
@@ -94,6 +94,6 @@ def _notes(report: MessReport) -> list[str]:
         notes.append("this policy reads the live environment: a baseline, and no result of a model")
     if result.errored:
         notes.append(
-            f"{result.errored} episodes ended in an infrastructure error and are in no rate; the same command tries again"
+            f"{result.errored} episodes ended in an infrastructure error and are in no rate; the same command retries"
         )
     return notes
