@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from agentdistill_environments.folder import Folder
+from agentdistill_environments.terminal import Terminal
 
 from agentdistill.cli.main import main
 from agentdistill.errors import UsageError
@@ -36,7 +36,7 @@ def task(tmp_path: Path) -> Path:
     return new_task("lost-page", tmp_path)
 
 
-def found(task: Path, backend: BubblewrapBackend, only: str, make: type[Folder] = Folder) -> TaskCheck:
+def found(task: Path, backend: BubblewrapBackend, only: str, make: type[Terminal] = Terminal) -> TaskCheck:
     """What the one check with `only` in its name finds."""
     starts, check = check_task(make, task, backend, [only])
     assert starts.status == "passed"
@@ -52,6 +52,12 @@ def change(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def more(task: Path, action: str) -> None:
+    """Add to what was done in the mess."""
+    with (task / MESS / "mess.toml").open("a") as file:
+        file.write(f"\n[[actions]]\n{action}\n")
 
 
 # ---- beginning a task ------------------------------------------------------------------------------------------------
@@ -92,17 +98,17 @@ def test_a_task_that_is_there_is_not_written_over(task: Path, capsys: pytest.Cap
 
 SOLVED = "-(-total // size)"
 UNFIT: list[tuple[str, str, Callable[[Path], object]]] = [
-    ("solution", "solve.sh scores 0", lambda at: put(at / "solution/solve.sh", "true")),
+    ("solution", "the solution scores 0", lambda at: put(at / "solution/solve.sh", "true")),
     ("solution", "ended with 3: no luck", lambda at: put(at / "solution/solve.sh", "echo no luck; exit 3")),
     ("nothing done", "doing nothing scores 1", lambda at: change(at / PAGES, "total // size", SOLVED)),
     ("wrong", "wrong/one-more.sh scores 1", lambda at: shutil.copy(at / "solution/solve.sh", at / "wrong/one-more.sh")),
-    ("wrong", "wrong/one-more.sh changes nothing", lambda at: put(at / "wrong/one-more.sh", "sed -i s/x/x/ none || true")),
+    ("wrong", "wrong/one-more.sh changes nothing", lambda at: put(at / "wrong/one-more.sh", "true")),
     ("wrong", "wrong/one-more.sh ended with 2", lambda at: put(at / "wrong/one-more.sh", "sed -i s/a/b/ gone.py")),
     ("cheat", "(cheats/own.sh) scores 1", lambda at: shutil.copytree(at / "solution", at / "cheats").rename(at / "x")),
     ("as it is", "as it is scores 1", lambda at: change(at / MESS / "mess.toml", "total // size + 1|'", f"{SOLVED}|'")),
     ("recovered", "recover.sh scores 0", lambda at: put(at / MESS / "recover.sh", "true")),
-    ("recovered", "action 2: error: there is no tool 'run'", lambda at: change(at / MESS / "mess.toml", "bash\"\narguments = {command = \"sed -i 's|number", "run\"\narguments = {command = \"sed -i 's|number")),
-    ("recovered", "ends the task with action 1", lambda at: change(at / MESS / "mess.toml", '[[actions]]\nsay = "The', '[[actions]]\ntool = "submit"\n[[actions]]\nsay = "The')),
+    ("recovered", "action 3: error: there is no tool 'run'", lambda at: more(at, 'tool = "run"')),
+    ("recovered", "ends the task with action 3", lambda at: more(at, 'tool = "submit"\n[[actions]]\ntool = "bash"')),
 ]  # fmt: skip
 
 
@@ -125,7 +131,7 @@ def test_tests_that_judge_by_luck_are_found(task: Path, backend: BubblewrapBacke
     assert any(each.status == "failed" and "scores" in each.detail for each in details)
 
 
-class Leaking(Folder):
+class Leaking(Terminal):
     """Leaves what is hidden where the agent can find it."""
 
     where = "notes.txt"
@@ -159,7 +165,7 @@ def test_what_is_hidden_is_found_under_any_name_and_by_its_name(
 def test_what_a_task_does_not_come_with_is_not_counted_against_it(task: Path, backend: BubblewrapBackend) -> None:
     for part in ("messes", "wrong", "solution"):
         shutil.rmtree(task / part)
-    checks = {check.name: check.status for check in check_task(Folder, task, backend, ["mess", "wrong", "solution"])}
+    checks = {check.name: check.status for check in check_task(Terminal, task, backend, ["mess", "wrong", "solution"])}
     assert set(checks.values()) == {"passed", "not_applicable"}
     assert checks["the solution scores 1"] == "not_applicable"
 
@@ -168,7 +174,7 @@ def test_a_task_that_cannot_be_run_here_is_told_and_nothing_else_is_tried(
     task: Path, backend: BubblewrapBackend
 ) -> None:
     put(task / "environment" / "docker-compose.yaml", "services: {}\n")
-    (check,) = check_task(Folder, task, backend)
+    (check,) = check_task(Terminal, task, backend)
     assert (check.name, check.status) == ("it can be run here", "failed")
 
 
@@ -198,4 +204,4 @@ def test_an_unfit_task_ends_the_command_with_1(task: Path, capsys: pytest.Captur
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", find_tasks(TASKS), ids=lambda folder: folder.name)
 def test_every_task_in_the_house_is_fit(folder: Path, backend: BubblewrapBackend) -> None:
-    assert not [check for check in check_task(Folder, folder, backend) if check.status == "failed"]
+    assert not [check for check in check_task(Terminal, folder, backend) if check.status == "failed"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentdistill.cli.main import main
 from agentdistill.errors import TaskError
-from agentdistill.formats.harbor import HarborTask, TaskConfig, read_task
+from agentdistill.formats.harbor import HarborTask, TaskConfig, find_tasks, read_task
 from agentdistill.formats.harbor.config import StepSettings
 from agentdistill.formats.harbor.variables import resolve_variables, wanted_variables
 from agentdistill.formats.harbor.versions import DEFAULTS, upgraded
@@ -246,6 +246,8 @@ BROKEN_CONFIGS: list[tuple[str, str, str]] = [
     ("[task]\nname = 'a/b'\nauthors = [{email = 'x'}]", "task.authors[0].name", "is missing"),
     ("[task]\nname = 'a/b'\nkeywords = 'python'", "task.keywords", "must be a list"),
     ("metadata = 3", "metadata", "must be a table"),
+    ("[metadata]\nagentdistill = 3", "metadata.agentdistill", "must be a table"),
+    ("[metadata.agentdistill]\nneeds_image = 'no'", "metadata.agentdistill.needs_image", "must be true or false"),
     ("[agent]\ntimeout_sec = '60'", "agent.timeout_sec", "must be a number"),
     ("[agent]\ntimeout_sec = -1", "agent.timeout_sec", "must be 0 or more"),
     ("[agent]\nuser = 1.5", "agent.user", "must be text in quotes or must be a whole number"),
@@ -505,6 +507,14 @@ def test_the_digest_changes_with_every_file_that_is_run_or_judged_by(stepped: Pa
     if not name.endswith(".toml"):
         put(stepped / name, f"{text}more\n")
     assert read_task(stepped).digest != before
+
+
+def test_a_file_of_a_task_that_looks_like_a_task_is_none(task: Path) -> None:
+    put(task / "environment" / "task.toml", "")
+    put(task.parent / "whole-b" / "task.toml", "")
+    put(task.parent / "deep" / "er" / "task.toml", "")
+    assert find_tasks(task.parent) == [task.parent / "deep" / "er", task, task.parent / "whole-b"]
+    assert find_tasks(task) == [task]
 
 
 def test_bytecode_and_what_lies_beside_the_parts_is_no_part_of_the_task(task: Path) -> None:

@@ -33,8 +33,8 @@ def check(
     folder: Annotated[Path, typer.Argument(help="A task folder, or one with task folders below it.")],
     sandbox: Annotated[str, typer.Option(help="Sandbox backend.")] = "bubblewrap",
     options: Annotated[list[str], typer.Option("--option", help="Of the backend: image=debian:12.")] = [],  # noqa: B006
-    only: Annotated[list[str], typer.Option(help="Only checks with this in their name; may be given again.")] = [],  # noqa: B006
-    environment: Annotated[str, typer.Option(help="What runs them.")] = "folder",
+    only: Annotated[list[str], typer.Option(help="Only checks with this in their name.")] = [],  # noqa: B006
+    environment: Annotated[str, typer.Option(help="What runs them.")] = "terminal",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Check tasks: what solution, nothing, wrong fixes, cheats, messes and recoveries score, and that nothing leaks."""

@@ -47,7 +47,20 @@ USER = "agent"
 _NOBODY = "nobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = f"{USER}:x:{INSIDE}:\nnogroup:x:65534:\n"
 # A workspace there would hide what commands need, or be hidden.
-_TAKEN = ("bin", "dev", "etc", "lib", "lib32", "lib64", "opt/agent", "opt/bin", "opt/python", "proc", "run", "sbin")
+_TAKEN: tuple[str, ...] = (
+    "bin",
+    "dev",
+    "etc",
+    "lib",
+    "lib32",
+    "lib64",
+    "opt/agent",
+    "opt/bin",
+    "opt/python",
+    "proc",
+    "run",
+    "sbin",
+)
 _TAKEN += ("sys", "tmp", "usr")
 
 
@@ -192,8 +205,8 @@ def _system_folders() -> list[Path]:
 def _build_root(root: Path, python: Interpreter, workspace: str, links: Mapping[str, str]) -> None:
     for name in ("usr", "proc", "dev", "tmp", "etc", "opt/python", _COMMANDS, "run/files", workspace.lstrip("/")):
         (root / name).mkdir(parents=True)
-    for path, target in links.items():
-        link = root / path.lstrip("/")
+    for name, target in links.items():
+        link = root / name.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
     for name in ("python", "python3"):

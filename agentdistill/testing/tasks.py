@@ -240,16 +240,14 @@ class _Trial:
 
     def made(self, mess: Mess) -> None:
         """Do what a mess did, with the tools of the environment."""
-        for number, action in enumerate(mess.actions):
+        for number, action in enumerate(mess.actions, 1):
             call = ToolCall(id=f"call_{number}_0", name=action.tool, arguments=action.arguments)
-            if self.environment.over:
-                raise _Failed(f"messes/{mess.name} ends the task with action {number}")
             *_, info = self.environment.step(Message(role="assistant", content=action.say, tool_calls=(call,)))
             (outcome,) = info["outcomes"]
             if outcome.status not in ("ok", "failed", "timeout"):
-                raise _Failed(f"messes/{mess.name}, action {number + 1}: {outcome.text}")
-        if self.environment.over:
-            raise _Failed(f"messes/{mess.name} leaves no step of the task's {self.environment.step_limit}")
+                raise _Failed(f"messes/{mess.name}, action {number}: {outcome.text}")
+            if self.environment.over:
+                raise _Failed(f"messes/{mess.name} ends the task with action {number}: no step is left to recover in")
 
     def solved(self) -> Verdict:
         """Run the solution, of each step in turn, and submit."""

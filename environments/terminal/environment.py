@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import shlex
 import time
 from collections.abc import Mapping
@@ -12,8 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from agentdistill.environment import ToolEnvironment
-from agentdistill.errors import SandboxError, TaskError, ToolError
+from agentdistill.errors import SandboxError, TaskError
 from agentdistill.formats.harbor import HarborFile, HarborStep, HarborTask
 from agentdistill.formats.harbor.tables import Healthcheck
 from agentdistill.formats.harbor.variables import resolve_variables
@@ -25,9 +23,9 @@ from agentdistill.tools import tool
 
 from .folders import Folders
 from .judging import Judge
-from .output import cut, numbered, replaced, test_counts
 from .place import SHELL, Place, agents_place
 from .teacher import next_turn, script_of
+from .tools import Tools
 
 ENVIRONMENT = "agentdistill/Terminal-v0"
 _FEWEST = 20
@@ -40,10 +38,9 @@ class Standing(Record):
     details: tuple[str, ...] = ()
 
 
-class Terminal(ToolEnvironment):
+class Terminal(Tools):
     """Runs Harbor task folders: a shell and an editor in the task's world, and `submit`; the package says more."""
 
-    uses_sandbox = True
     styles: ClassVar[tuple[str, ...]] = ("knowing",)
     state: Standing
 
@@ -72,7 +69,7 @@ class Terminal(ToolEnvironment):
             raise ValueError(f"step_limit is at least 1, most_lines and most_characters at least {_FEWEST}")
         self.tasks = Path(tasks)
         self.step_limit = step_limit
-        self._most_lines, self._most_characters = most_lines, most_characters
+        self.most_lines, self.most_characters = most_lines, most_characters
         self._folders = Folders(self.tasks, ENVIRONMENT)
         self._judges: dict[str, tuple[Place, Judge]] = {}
 
@@ -150,9 +147,7 @@ class Terminal(ToolEnvironment):
         step = self.present_step
         if step is None:
             return
-        self.sandbox.upload(
-            {name: SandboxFile(f.content, f.executable) for name, f in step.workdir.items()}, self._base
-        )
+        self.sandbox.upload({name: SandboxFile(f.content, f.executable) for name, f in step.workdir.items()}, self.base)
         if "setup.sh" in step.workdir:
             ended = self.sandbox.exec(["/bin/sh", "-c", f"{self._place.enter()} && {SHELL} ./setup.sh"])
             if ended.exit_code:
@@ -177,91 +172,9 @@ class Terminal(ToolEnvironment):
             time.sleep(check.start_interval_sec if starting else check.interval_sec)
 
     @property
-    def _base(self) -> str:
+    def base(self) -> str:
+        """See `Tools.base`."""
         return self._place.workdir or "."
-
-    # ---- the tools -----------------------------------------------------------------------------------------------
-
-    @tool
-    def bash(self, command: str) -> str:
-        """Run a shell command line. The working directory and exported variables persist.
-
-        Args:
-            command: what to run, without a terminal
-        """
-        assert self.sandbox is not None
-        result = self.sandbox.exec(command, timeout=self._patience)
-        output = cut(result.output, self._most_lines, self._most_characters)
-        self.signal(exit_code=result.exit_code, **test_counts(result.output))
-        if result.timed_out:
-            self.signal(timed_out=True)
-            raise ToolError(f"the command took too long and was stopped\n{output}".rstrip())
-        if result.exit_code or not output:
-            return f"{output}[exit code {result.exit_code}]"
-        return output
-
-    @tool
-    def view(self, path: str, first: int = 1, last: int = 0) -> str:
-        """Show a file with its line numbers, or the files below a folder.
-
-        Args:
-            path: relative to the directory that the task begins in
-            first: line to begin with, from 1
-            last: line to end with; 0 for the end of the file
-        """
-        assert self.sandbox is not None
-        try:
-            names = self.sandbox.list_files(self._located(path))
-        except (FileNotFoundError, PermissionError):
-            lines = self._text(path).splitlines()
-            if first < 1 or (first > len(lines) and lines) or (last and last < first):
-                raise ToolError(f"{path} has {len(lines)} lines: give first and last among them") from None
-            shown = numbered(lines[first - 1 : last or len(lines)], first)
-            return cut(shown, self._most_lines, self._most_characters) or "[an empty file]"
-        shown = "".join(f"{name}\n" for name in names if not name.startswith(".harbor/"))
-        return cut(shown, self._most_lines, self._most_characters) or "[no files]"
-
-    @tool
-    def edit(self, path: str, old: str, new: str) -> str:
-        """Replace a piece of a file's text, which must occur in it exactly once, by another.
-
-        Args:
-            path: relative to the directory that the task begins in
-            old: the exact text to replace, white space included
-            new: the text to put in its place
-        """
-        text, line = replaced(path, self._text(path), old, new)
-        self._write(path, text)
-        return f"replaced at line {line} of {path}"
-
-    @tool
-    def insert(self, path: str, line: int, text: str) -> str:
-        """Insert lines into a file.
-
-        Args:
-            path: relative to the directory that the task begins in
-            line: the line after which they go, from 1; 0 for the top
-            text: the lines
-        """
-        lines = self._text(path).splitlines(keepends=True)
-        if not 0 <= line <= len(lines):
-            raise ToolError(f"{path} has {len(lines)} lines: line is from 0 to that")
-        if line and not lines[line - 1].endswith("\n"):
-            lines[line - 1] += "\n"
-        lines.insert(line, text if text.endswith("\n") else f"{text}\n")
-        self._write(path, "".join(lines))
-        return f"inserted after line {line} of {path}"
-
-    @tool
-    def create(self, path: str, content: str) -> str:
-        """Write a whole file, in place of one that is there, with the folders it lies in.
-
-        Args:
-            path: relative to the directory that the task begins in
-            content: all of its text
-        """
-        self._write(path, content)
-        return f"wrote {len(content.splitlines())} lines to {path}"
 
     @tool
     def submit(self) -> str:
@@ -284,34 +197,11 @@ class Terminal(ToolEnvironment):
         return f"submitted; now part {len(self.state.rewards) + 1} of {len(steps)}:\n\n{following.instruction}"
 
     @property
-    def _patience(self) -> float | None:
-        """Seconds that one command may take, where the task says what all may take together."""
+    def patience(self) -> float | None:
+        """See `Tools.patience`: what the task gives all commands together."""
         step = self.present_step
         own = step.settings.agent.timeout_sec if step is not None else None
         return own or self.harbor.settings.agent.timeout_sec or None
-
-    def _located(self, path: str) -> str:
-        if not path:
-            raise ToolError("path is empty: name a file")
-        return posixpath.normpath(posixpath.join(self._base, path))
-
-    def _text(self, path: str) -> str:
-        assert self.sandbox is not None
-        try:
-            return self.sandbox.read_file(self._located(path)).decode()
-        except (FileNotFoundError, PermissionError) as error:
-            told = "paths are relative to the directory that the task began in; bash reaches others"
-            raise ToolError(f"{error} ({told})") from error
-        except UnicodeDecodeError as error:
-            raise ToolError(f"{path} is not UTF-8 text: use bash") from error
-
-    def _write(self, path: str, text: str) -> None:
-        assert self.sandbox is not None
-        try:
-            content = text.encode()
-            self.sandbox.write_file(self._located(path), content)
-        except (PermissionError, UnicodeEncodeError) as error:
-            raise ToolError(f"{path} cannot be written: {error}") from error
 
     # ---- the verdict ---------------------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ class Judge:
         tables = {"task.toml: verifier.env": self._harbor.settings.verifier.env}
         if step is not None:
             tables[f"task.toml: steps[{step.name}].verifier.env"] = step.settings.verifier.env
-        found = {}
+        found: dict[str, str] = {}
         for where, table in tables.items():
             for name in wanted_variables(table):
                 guard(name)  # what the script writes may repeat it

@@ -56,7 +56,7 @@ def numbered(lines: list[str], first: int) -> str:
     return "".join(f"{number}\t{line}\n" for number, line in enumerate(lines, first))
 
 
-def test_counts(output: str) -> dict[str, int]:
+def counted_tests(output: str) -> dict[str, int]:
     """How many tests passed and failed, by the last summary of unittest or pytest in a command's output, if any."""
     found = [(each.start(), each) for pattern in (_UNITTEST, _PYTEST) for each in pattern.finditer(output)]
     if not found:

@@ -79,14 +79,16 @@ class Place:
                 if ended.exit_code:
                     last = ended.output.strip().rsplit("\n", 1)[-1][-200:]
                     raise TaskError(
-                        f"environment/Dockerfile line {stage.line}, RUN: ended with {ended.exit_code} ({last}): "
+                        f"Dockerfile line {stage.line}, RUN: ended with {ended.exit_code} ({last}): "
                         "run it on the docker backend"
                     )
         sandbox.upload(self.files)
         for folder in self.folders:
             make_folder(sandbox, folder)
         if self.workdir:
-            sandbox.exec(f"mkdir -p {shlex.quote(self.workdir)} && cd {shlex.quote(self.workdir)}")
+            there = shlex.quote(self.workdir)
+            if sandbox.exec(f"mkdir -p {there} && cd {there}").exit_code:
+                raise TaskError(f"no command can work in {self.workdir}: run it on the docker backend")
 
     def enter(self) -> str:
         """A shell line for argument vectors that goes to the working directory."""
@@ -153,11 +155,11 @@ def verifiers_place(
         TaskError: as for `agents_place`.
     """
     settings, own = harbor.settings, _settings(step)
-    phases = [each.verifier for each in (own, settings) if each is not None]
+    phases = [settings.verifier] if own is None else [own.verifier, settings.verifier]
     user = next((each.user for each in phases if each.user is not None), None)
     tests = step.tests if step is not None else harbor.tests
     world, files, lay = settings.environment, harbor.environment, True
-    links = dict(LINKS)
+    links, where = dict(LINKS), "environment"
     if settings.verifier_mode(own) == "separate":
         named = next((each.environment for each in phases if each.environment is not None), None)
         built = any(name in tests for name in ("Dockerfile", *_COMPOSED))
@@ -169,6 +171,7 @@ def verifiers_place(
             world, files, lay = named or settings.environment, tests if built else {}, False
             del links["/tests"]
         if built:
+            where = "tests"
             world = world.model_copy(update={"docker_image": None})
         for artifact in settings.artifacts_of(own):
             if artifact.source.startswith("/") and not artifact.source.startswith("/logs"):
@@ -182,6 +185,7 @@ def verifiers_place(
         network=_network(harbor.name, "verifier", phases, world),
         needs_image=not lay or bool(harbor.table("metadata", "agentdistill").get("needs_image", True)),
         links=links,
+        where=where,
         environment=environment,
         seconds=max(1.0, _seconds(phases)),
         judging=True,
@@ -205,6 +209,7 @@ def _place(
     network: Literal["none", "public"],
     needs_image: bool,
     links: Mapping[str, str],
+    where: str = "environment",
     folders: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
     seconds: float | None = None,
@@ -223,11 +228,11 @@ def _place(
         elif root.capabilities.images:
             context, needs_image = {path: _file(file) for path, file in files.items()}, True
         else:
-            directory = directory or _first_workdir(files["Dockerfile"]) or WORKSPACE
-            plain = plain_world(files, root=directory)
+            directory = _first_workdir(files["Dockerfile"]) or directory or WORKSPACE
+            plain = plain_world(files, root=directory, where=where)
             stages, variables = plain.stages, {**plain.env, **variables}
-            workdir = settings.workdir or (plain.workdir if plain.workdir not in ("/", directory) else "")
-            image = ""
+            workdir = settings.workdir or plain.workdir
+            workdir = "" if workdir in ("/", directory) else workdir
     if needs_image and not root.capabilities.images:
         raise TaskError(f"{name}: needs the container image {image!r}: run it on the docker backend")
     try:
@@ -274,7 +279,8 @@ def _refuse_what_nobody_has(name: str, settings: EnvironmentSettings, files: Map
 
 def _agent(harbor: HarborTask, step: HarborStep | None) -> tuple[str | int | None, Literal["none", "public"]]:
     """The user and the network of the agent in a step."""
-    phases = [each.agent for each in (_settings(step), harbor.settings) if each is not None]
+    own = _settings(step)
+    phases = [harbor.settings.agent] if own is None else [own.agent, harbor.settings.agent]
     user = next((each.user for each in phases if each.user is not None), None)
     return user, _network(harbor.name, "agent", phases, harbor.settings.environment)
 

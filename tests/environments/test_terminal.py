@@ -1,4 +1,4 @@
-"""Task folders in Harbor form: read with nothing lost, refused in one line, run with the tests out of sight."""
+"""Harbor tasks in the terminal: its tools, and the judgement by hidden tests, which nobody who acts can find."""
 
 from __future__ import annotations
 
@@ -8,44 +8,21 @@ from pathlib import Path
 
 import pytest
 from agentdistill_environments.terminal import Terminal
+from agentdistill_environments.terminal.output import counted_tests
+from pydantic import JsonValue
+from terminals import HEAD, RENAME, TASKS, VERIFIER, bash, submit, use
 
-from agentdistill.errors import TaskError, VerifierError
-from agentdistill.formats.harbor import HarborTask, find_tasks, read_task
-from agentdistill.records import Message, ToolCall, Verdict
+from agentdistill.errors import TaskError
+from agentdistill.records import Message, ToolCall
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
-
-TASKS = Path(__file__).parents[2] / "tasks"
-RENAME = TASKS / "recover" / "interrupted-rename"
-HEAD = "[metadata.agentdistill.verifier]"
-VERIFIER = f'{HEAD}\nmodules = ["stock"]\npackages = false\n'
-
-
-@pytest.fixture(scope="module")
-def backend() -> Iterator[BubblewrapBackend]:
-    made = BubblewrapBackend()
-    yield made
-    made.close()
 
 
 @pytest.fixture
-def folder(backend: BubblewrapBackend) -> Iterator[Terminal]:
+def terminal(backend: BubblewrapBackend) -> Iterator[Terminal]:
     env = Terminal(tasks=TASKS, sandboxes=backend)
     env.reset(seed=0, options={"task": next(t for t in env.make_tasks("train", 99) if "rename" in t.id)})
     yield env
     env.close()
-
-
-def bash(env: Terminal, command: str) -> str:
-    call = ToolCall(id="call_0_0", name="bash", arguments={"command": command})
-    said, *_ = env.step(Message(role="assistant", tool_calls=(call,)))
-    return said[0].content
-
-
-def submit(env: Terminal) -> Verdict:
-    *_, info = env.step(Message(role="assistant", tool_calls=(ToolCall(id="call_0_0", name="submit"),)))
-    verdict = info["verdict"]
-    assert isinstance(verdict, Verdict)
-    return verdict
 
 
 def solve(env: Terminal) -> None:
@@ -53,83 +30,28 @@ def solve(env: Terminal) -> None:
         bash(env, line)
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_task_folder_is_read_whole_and_unknown_keys_are_kept(tmp_path: Path) -> None:
-    shutil.copytree(RENAME, tmp_path / "task")
-    with (tmp_path / "task" / "task.toml").open("a") as file:
-        file.write("\n[future]\nmade = 2026-01-02\ndeep = [{ a = 1 }, { b = [2.5, true] }]\n")
-    task = read_task(tmp_path / "task")
-    assert task.name == "agentdistill/interrupted-rename"
-    assert task.config["future"] == {"made": "2026-01-02", "deep": [{"a": 1}, {"b": [2.5, True]}]}
-    assert {"stock/warehouse.py", "tests/test_stock.py"} <= set(task.environment)
-    assert task.tests["test.sh"].executable
-    assert not task.tests["test_rename.py"].executable
-    assert HarborTask.model_validate_json(task.model_dump_json()) == task
-
-
-def test_bytes_that_are_no_text_survive_json_and_count_in_the_digest(tmp_path: Path) -> None:
-    shutil.copytree(RENAME, tmp_path / "task")
-    (tmp_path / "task" / "environment" / "raw").write_bytes(bytes(range(256)))
-    task = read_task(tmp_path / "task")
-    assert HarborTask.model_validate_json(task.model_dump_json()).environment["raw"].content == bytes(range(256))
-    assert task.digest != read_task(RENAME).digest
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        (lambda task: shutil.rmtree(task), "there is no task folder"),
-        (lambda task: (task / "task.toml").unlink(), "task.toml is missing"),
-        (lambda task: (task / "task.toml").write_text("= 3"), "task.toml is not TOML"),
-        (lambda task: (task / "task.toml").write_bytes(b"\xff"), "task.toml cannot be read"),
-        (lambda task: (task / "task.toml").write_text("[task]\ndescription = 'x'"), "task.name is missing"),
-        (lambda task: (task / "task.toml").write_text("schema_version = '2.0'"), "version '2.0' is not known"),
-        (lambda task: (task / "instruction.md").unlink(), "instruction.md is missing"),
-        (lambda task: (task / "instruction.md").write_text(" \n"), "instruction.md is empty"),
-        (lambda task: (task / "tests" / "test.sh").unlink(), "tests/test.sh is missing"),
-        (lambda task: (task / "environment" / "link").symlink_to("/etc/passwd"), "environment/link is a link"),
-    ],
-)
-def test_a_bad_folder_is_refused_in_one_line(tmp_path: Path, change: object, complaint: str) -> None:
-    task = tmp_path / "task"
-    shutil.copytree(RENAME, task)
-    assert callable(change)
-    change(task)
-    with pytest.raises(TaskError, match=complaint) as caught:
-        read_task(task)
-    assert "\n" not in str(caught.value)
-
-
-def test_every_task_in_the_house_can_be_read() -> None:
-    folders = find_tasks(TASKS)
-    assert folders
-    assert len({read_task(folder).digest for folder in folders}) == len(folders)
-
-
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_solution_passes_and_an_untouched_folder_does_not(folder: Terminal) -> None:
-    start = folder.snapshot()
-    assert not submit(folder).passed
-    folder.restore(start)
-    solve(folder)
-    assert submit(folder).passed
+def test_the_solution_passes_and_an_untouched_folder_does_not(terminal: Terminal) -> None:
+    start = terminal.snapshot()
+    assert not submit(terminal).passed
+    terminal.restore(start)
+    solve(terminal)
+    assert submit(terminal).passed
 
 
-def test_half_of_the_work_satisfies_the_visible_tests_and_not_the_hidden_ones(folder: Terminal) -> None:
-    bash(folder, r"sed -i 's/\.amount(/.level(/g' stock/*.py")
-    assert "OK" in bash(folder, "python3 -m unittest")
-    assert not submit(folder).passed
+def test_half_of_the_work_satisfies_the_visible_tests_and_not_the_hidden_ones(terminal: Terminal) -> None:
+    bash(terminal, r"sed -i 's/\.amount(/.level(/g' stock/*.py")
+    assert "OK" in bash(terminal, "python3 -m unittest")
+    assert not submit(terminal).passed
 
 
-def test_neither_tests_nor_solution_can_be_found_while_anyone_acts(folder: Terminal) -> None:
+def test_neither_tests_nor_solution_can_be_found_while_anyone_acts(terminal: Terminal) -> None:
     elsewhere = r"\( -path /proc -o -path /usr -o -path /opt \) -prune"
     names = r"\( -name test_rename.py -o -name solve.sh -o -name test.sh \)"
-    assert bash(folder, f"find / {elsewhere} -o {names} -print 2>/dev/null; true") == "[exit code 0]"
-    assert bash(folder, "ls -A /run/files") == "[exit code 0]"
+    assert bash(terminal, f"find / {elsewhere} -o {names} -print 2>/dev/null; true") == "[exit code 0]"
+    assert bash(terminal, "ls -A /run/files") == "[exit code 0]"
 
 
 @pytest.mark.parametrize(
@@ -145,49 +67,104 @@ def test_neither_tests_nor_solution_can_be_found_while_anyone_acts(folder: Termi
         "python3() { return 0; }; export -f python3; alias python3=true",
     ],
 )
-def test_a_trick_instead_of_the_work_scores_nothing(folder: Terminal, trick: str) -> None:
-    bash(folder, trick)
-    verdict = submit(folder)
+def test_a_trick_instead_of_the_work_scores_nothing(terminal: Terminal, trick: str) -> None:
+    bash(terminal, trick)
+    verdict = submit(terminal)
     assert (verdict.passed, verdict.score) == (False, 0.0)
 
 
-def as_a_script(tmp_path: Path, test: str, backend: BubblewrapBackend) -> Terminal:
-    """The same task, judged by the exit code of a script."""
-    shutil.copytree(RENAME, tmp_path / "task")
-    settings = (
-        (RENAME / "task.toml").read_text().replace(VERIFIER, "").replace("timeout_sec = 20.0", "timeout_sec = 3.0")
+# ---- the tools -------------------------------------------------------------------------------------------------------
+
+
+def test_the_editor_shows_replaces_inserts_and_creates(terminal: Terminal) -> None:
+    assert use(terminal, "create", path="new/a.txt", content="one\ntwo\nthree") == "wrote 3 lines to new/a.txt"
+    assert use(terminal, "edit", path="new/a.txt", old="two", new="2") == "replaced at line 2 of new/a.txt"
+    assert use(terminal, "insert", path="new/a.txt", line=3, text="four") == "inserted after line 3 of new/a.txt"
+    assert use(terminal, "insert", path="/workspace/new/a.txt", line=0, text="zero\n").startswith(
+        "inserted after line 0"
     )
-    (tmp_path / "task" / "task.toml").write_text(settings)
-    (tmp_path / "task" / "tests" / "test.sh").write_text(test)
-    env = Terminal(tasks=tmp_path, sandboxes=backend)
-    env.reset(seed=0)
-    return env
+    assert use(terminal, "view", path="new/a.txt") == "1\tzero\n2\tone\n3\t2\n4\tthree\n5\tfour\n"
+    assert use(terminal, "view", path="new/a.txt", first=2, last=3) == "2\tone\n3\t2\n"
+    assert use(terminal, "view", path="new") == "new/a.txt\n"
+    assert bash(terminal, "cd stock; cat ../new/a.txt") == "zero\none\n2\nthree\nfour\n"
+    assert use(terminal, "view", path="new/a.txt", first=5).startswith("5\t")
 
 
 @pytest.mark.parametrize(
-    ("test", "passed"),
+    ("call", "told"),
     [
-        ("test -f stock/report.py && test -f /run/files/test_rename.py", True),
-        ("rm stock/report.py; exit 3", False),
-        ("sleep 30", False),
+        (
+            {"name": "edit", "path": "stock/report.py", "old": "amount", "new": ""},
+            "2 times in stock/report.py, at lines 8, 14",
+        ),
+        (
+            {"name": "edit", "path": "stock/report.py", "old": "def sumary(warehouse: Warehouse) -> str:", "new": ""},
+            "nearest line is 6",
+        ),
+        (
+            {
+                "name": "edit",
+                "path": "stock/report.py",
+                "old": "  def summary(warehouse: Warehouse) -> str:",
+                "new": "",
+            },
+            "white space, at line 6",
+        ),
+        ({"name": "edit", "path": "stock/report.py", "old": "", "new": "x"}, "old is empty"),
+        ({"name": "view", "path": "stock/none.py"}, "no such file"),
+        ({"name": "view", "path": "/etc/passwd"}, "bash reaches others"),
+        ({"name": "view", "path": "../x"}, "'..' is not allowed"),
+        ({"name": "view", "path": "stock/report.py", "first": 99}, "has 15 lines"),
+        ({"name": "insert", "path": "stock/report.py", "line": 99, "text": "x"}, "has 15 lines"),
+        ({"name": "create", "path": "/etc/x", "content": ""}, "cannot be written"),
+        ({"name": "create", "path": "stock", "content": ""}, "cannot be written"),
     ],
 )
-def test_a_task_without_tests_of_ours_is_judged_by_the_exit_code_of_its_script(
-    tmp_path: Path, backend: BubblewrapBackend, test: str, passed: bool
-) -> None:
-    env = as_a_script(tmp_path, test, backend)
-    verdict = submit(env)
-    assert (verdict.passed, verdict.score) == (passed, float(passed))
-    assert env.sandbox is not None
-    assert "stock/report.py" in env.sandbox.list_files()
+def test_a_call_that_does_not_fit_says_what_would(terminal: Terminal, call: dict[str, JsonValue], told: str) -> None:
+    arguments = {key: value for key, value in call.items() if key != "name"}
+    said = use(terminal, str(call["name"]), **arguments)
+    assert said.startswith("error: ")
+    assert told in said
+
+
+def test_long_output_is_cut_head_and_tail_and_says_how_much(backend: BubblewrapBackend) -> None:
+    env = Terminal(tasks=TASKS, sandboxes=backend, most_lines=20, most_characters=200)
+    env.reset(seed=0)
+    said = bash(env, "seq 1 100")
+    assert said.startswith("1\n2\n")
+    assert "[... 80 lines, " in said
+    assert said.endswith("\n99\n100\n")
+    said = bash(env, "printf %1000s | tr ' ' x")
+    assert "[... 800 characters left out ...]" in said
     env.close()
 
 
-def test_a_script_that_cannot_be_run_is_no_verdict(tmp_path: Path, backend: BubblewrapBackend) -> None:
-    env = as_a_script(tmp_path, "exec /no/such/program", backend)
-    with pytest.raises(VerifierError, match=r"test\.sh could not be run"):
-        submit(env)
-    env.close()
+def test_visible_tests_leave_their_counts_for_detectors(terminal: Terminal) -> None:
+    command = {"command": "python3 -m unittest 2>&1"}
+    *_, info = terminal.step(Message(role="assistant", tool_calls=(ToolCall(id="a", name="bash", arguments=command),)))
+    assert info["signals"] == {"exit_code": 1, "tests_passed": 2, "tests_failed": 2}
+
+
+def test_summaries_of_unittest_and_pytest_are_read() -> None:
+    assert counted_tests("Ran 5 tests in 0.1s\n\nFAILED (failures=1, errors=1, skipped=1)\n") == {
+        "tests_passed": 2,
+        "tests_failed": 2,
+    }
+    assert counted_tests("Ran 5 tests in 0.1s\n\nOK\n") == {"tests_passed": 5, "tests_failed": 0}
+    assert counted_tests("..F\n==== 1 failed, 2 passed, 1 skipped in 0.12s ====\n") == {
+        "tests_passed": 2,
+        "tests_failed": 1,
+    }
+    assert counted_tests("3 passed in 0.1s\n") == {"tests_passed": 3, "tests_failed": 0}
+    assert counted_tests("nothing of the kind") == {}
+
+
+def test_the_knowing_teacher_gives_the_solution_line_by_line(terminal: Terminal) -> None:
+    said: list[Message] = []
+    while not terminal.over:
+        said.append(terminal.teach(tuple(said), "knowing"))
+        *_, info = terminal.step(said[-1])
+    assert info["verdict"].passed
 
 
 @pytest.mark.parametrize(
@@ -222,13 +199,13 @@ def test_work_that_never_ends_has_failed_and_is_no_accident(tmp_path: Path, back
     env.close()
 
 
-def test_the_shell_is_the_same_from_command_to_command_and_after_a_restore(folder: Terminal) -> None:
-    bash(folder, "cd stock && export KIND=bolt")
-    kept = folder.snapshot()
-    bash(folder, "cd / && unset KIND && rm -rf /workspace/stock")
-    folder.restore(kept)
-    assert bash(folder, "pwd; echo $KIND; ls") == "/workspace/stock\nbolt\n__init__.py\nreport.py\nwarehouse.py\n"
-    assert bash(folder, "false") == "[exit code 1]"
+def test_the_shell_is_the_same_from_command_to_command_and_after_a_restore(terminal: Terminal) -> None:
+    bash(terminal, "cd stock && export KIND=bolt")
+    kept = terminal.snapshot()
+    bash(terminal, "cd / && unset KIND && rm -rf /workspace/stock")
+    terminal.restore(kept)
+    assert bash(terminal, "pwd; echo $KIND; ls") == "/workspace/stock\nbolt\n__init__.py\nreport.py\nwarehouse.py\n"
+    assert bash(terminal, "false") == "[exit code 1]"
 
 
 def test_a_task_that_changed_on_disk_or_leads_out_of_the_folder_is_refused(
@@ -242,14 +219,6 @@ def test_a_task_that_changed_on_disk_or_leads_out_of_the_folder_is_refused(
     outside = task.model_copy(update={"data": {"folder": "../task"}})
     with pytest.raises(TaskError, match="names no folder"):
         Terminal(tasks=tmp_path / "task", sandboxes=backend).reset(options={"task": outside})
-
-
-def test_a_task_that_needs_an_image_is_refused(tmp_path: Path, backend: BubblewrapBackend) -> None:
-    shutil.copytree(RENAME, tmp_path / "task")
-    (tmp_path / "task" / "environment" / "Dockerfile").write_text("FROM scratch\n")
-    env = Terminal(tasks=tmp_path, sandboxes=backend)
-    with pytest.raises(TaskError, match=r"needs a container image \(Dockerfile\)"):
-        env.reset(seed=0)
 
 
 def test_a_place_without_tasks_is_named(tmp_path: Path) -> None:

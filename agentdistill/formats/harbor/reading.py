@@ -23,14 +23,18 @@ _IMAGE_FILES = ("Dockerfile", "docker-compose.yaml")
 
 
 def find_tasks(root: Path) -> list[Path]:
-    """Every task folder at or below `root`, sorted.
+    """Every task folder at or below `root`, sorted. What lies in a task is never one.
 
     Raises:
         TaskError: there is no such folder.
     """
     if not root.is_dir():
         raise TaskError(f"there is no folder of tasks at {str(root)!r}")
-    return sorted(path.parent for path in root.rglob("task.toml"))
+    found: list[Path] = []
+    for folder in sorted(path.parent for path in root.rglob("task.toml")):
+        if not found or not folder.is_relative_to(found[-1]):
+            found.append(folder)
+    return found
 
 
 def read_task(folder: Path) -> HarborTask:
@@ -106,6 +110,11 @@ class _Reader:
             if str(self.folder) in str(error):
                 raise
             raise self.problem("task.toml:", str(error)) from error
+        ours = settings.metadata.get("agentdistill", {})
+        if not isinstance(ours, dict):
+            raise self.problem("task.toml:", f"metadata.agentdistill must be a table, not {ours!r}")
+        if not isinstance(needs := ours.get("needs_image", True), bool):
+            raise self.problem("task.toml:", f"metadata.agentdistill.needs_image must be true or false, not {needs!r}")
         worlds = {"environment": settings.environment, "verifier.environment": settings.verifier.environment}
         for key, world in worlds.items():
             if world is not None and world.os == "windows":

@@ -132,7 +132,9 @@ class DockerBackend(AgentBackend):
     @property
     def capabilities(self) -> Capabilities:
         """See `SandboxBackend.capabilities`. Some gaps are known once the engine has been asked."""
-        network = frozenset({"none", "public"} if self._public_network else {"none"})
+        network: frozenset[Literal["none", "public"]] = _CAPABILITIES.network
+        if self._public_network:
+            network |= {"public"}
         return replace(_CAPABILITIES, network=network, known_gaps={**_CAPABILITIES.known_gaps, **self._gaps})
 
     def prepare(self, home: Path) -> None:
@@ -163,6 +165,8 @@ class DockerBackend(AgentBackend):
             raise UsageError(_NEEDS_IMAGE)
         if world.network == "public" and not self._public_network:
             raise UsageError("the public network is not given to sandboxes: allow it by public_network = true")
+        if world.user.partition(":")[0] in ("root", "0"):
+            raise UsageError(f"commands in a container do not run as {world.user}: name another user")
         takes_own = self.has_image and (world.any_image or not named)
         made = DockerBackend(
             None,
