@@ -64,6 +64,6 @@ class BillingTest(unittest.TestCase):
         with open("hidden-hours.txt", "w", encoding="utf-8") as file:
             file.write("2024-04-01 | harbour | 2h\n2024-04-02 | harbour | 1h30x\n")
         ended = subprocess.run(
-            [sys.executable, "-m", "timesheet", "report", "hidden-hours.txt"], capture_output=True, text=True, timeout=9
+            [sys.executable, "-m", "timesheet", "report", "hidden-hours.txt"], capture_output=True, text=True, timeout=14
         )
         self.assertEqual((ended.returncode, ended.stderr.strip()), (2, "timesheet: line 2: cannot read '1h30x'"))

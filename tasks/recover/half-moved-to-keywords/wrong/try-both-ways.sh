@@ -10,8 +10,6 @@ def call(name: str, rows: Rows, options: dict[str, Any]) -> Rows:
     try:
         return step(rows, **options)
     except TypeError:
-        if "backwards" in options:
-            raise
         return step(rows, options)
 PYTHON
 sed -i 's/steps.find(entry\["step"\])(rows, options_of(entry))/steps.call(entry["step"], rows, options_of(entry))/' rowkit/runner.py
