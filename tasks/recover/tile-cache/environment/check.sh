@@ -1,0 +1,3 @@
+#!/bin/bash
+# What the build server runs.
+exec python3 -B -m unittest "$@"
