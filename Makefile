@@ -2,6 +2,7 @@
 # make test        the quick tests, a few minutes; `make test PYTEST_ARGS='-k store'` picks others
 # make test-slow   the tests that take longer; CI runs both
 # make check       linter, formatter, types
+# make harbor-env  Harbor's own models in .venv-harbor, which needs Python 3.12+: the tests hold our exports against them
 # make clean       removes what these made, runs/ excepted
 #
 # Each makes .venv first and installs what it needs, when that has changed. On Linux the usual torch brings CUDA along,
@@ -17,7 +18,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow check clean
+HARBOR := .venv-harbor
+
+.PHONY: demo test test-slow check harbor-env clean
 
 demo: $(INSTALLED)
 	$(BIN)/agentdistill demo
@@ -33,8 +36,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+harbor-env: $(HARBOR)/.installed
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(HARBOR) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # An environment that works is kept (torch is large); one that a Ctrl-C left half made is made anew. torch goes first
 # and alone: its build is the user's to choose, and whatever needs it then finds it there. Nothing is built in
@@ -50,4 +55,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PIP) install --quiet --constraint constraints.txt setuptools
 	@$(PIP) install --constraint constraints.txt $(TORCH_INSTALL)
 	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev,docker]'
+	@touch $@
+
+# Of all that Harbor needs, its models import pydantic only: what they need besides is left out.
+$(HARBOR)/.installed: constraints.txt .ci/harbor-python
+	.ci/harbor-python $(HARBOR)
+	@$(HARBOR)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt pydantic
+	@$(HARBOR)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --no-deps harbor
+	@$(HARBOR)/bin/python -c 'import harbor.models.trajectories'
 	@touch $@

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from agentdistill.chat import Renderer
-from agentdistill.collection import Collector
+from agentdistill.collection import CHUNK, Collector
 from agentdistill.divergence import DetectorSpec
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import BudgetError, ConfigError, TaskError
@@ -202,7 +202,7 @@ def _gathered(
         budget=config.budget,
         most_episodes=config.tries * len(tasks),
         reading=True,
-        at_once=len(tasks),
+        at_once=min(CHUNK, len(tasks)),
         first=1,
         curriculum=config.recipe.curriculum.model_copy(update={"tasks": "in_turn", "set_size": len(tasks)}),
     )

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from agentdistill.bought import Bought
 from agentdistill.cli import main
+from agentdistill.store import RunStore
 
 torch.set_num_threads(1)
 
@@ -239,6 +241,24 @@ def test_a_folder_without_a_student_cannot_be_measured(capsys, finished, tmp_pat
 def test_another_configuration_in_the_same_folder_is_one_line(capsys, settings, finished):
     folder, _ = finished
     assert "seed" in one_line(typed(capsys, "run", settings, "--folder", folder, "--set", "seed=3"))
+
+
+def test_a_finished_run_is_exported_as_exactly_what_it_has_trained_on(capsys, finished, tmp_path):
+    folder, _ = finished
+    for form in ("trl", "messages", "atif"):
+        assert typed(capsys, "export", folder, "--format", form, "--out", tmp_path / form)[0] == 0
+    with RunStore.read(folder) as store:
+        bought = [Bought.load(value) for name, value in store.results().items() if name.startswith("bought/")]
+    wanted = {row.id: row for each in bought for row in each.segments}
+    rows = [json.loads(line) for path in (tmp_path / "trl").glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert len(rows) == len(wanted) > 0
+    for row in rows:
+        segment = wanted[row["id"]]
+        assert tuple(row["input_ids"]) == segment.input_ids
+        assert tuple(label != -100 for label in row["labels"]) == segment.loss_mask
+    line = one_line(typed(capsys, "export", folder, "--format", "trl-dpo", "--out", tmp_path / "pairs"))
+    assert "nothing to export" in line
+    assert "clean trace" in line
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_again_goes_on(settings, tmp_path, finished):

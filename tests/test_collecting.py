@@ -277,7 +277,7 @@ def test_policies_of_ones_own_collect_too_and_are_counted_in_the_students_tokens
     assert 0 < less["teacher_input"] + less["teacher_output"] <= spent // 2
 
 
-def test_a_student_of_ones_own_weights_gives_exact_tokens(capsys, tasks, tokenizer, tmp_path):
+def test_the_tokenizer_of_a_local_student_is_its_own(capsys, tasks, tokenizer, tmp_path):
     own = own_policies(tmp_path, tasks)
     given = arguments(tasks, tmp_path / "run", str(tokenizer), f"{own}:teacher", "--tokenizer", tokenizer)
     assert "leave --tokenizer out" in one_line(typed(capsys, *given))

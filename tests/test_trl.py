@@ -33,10 +33,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("trl")
     for name in ("one", "two", "three"):
         write_task(root / "tasks", name, messes=2)
-    size = TinyConfig(vocabulary=400, hidden=16, layers=1, heads=2, context=8192)
-    texts = ['<tool_call>{"name": "bash", "arguments": {"command": "cat adder.py; mv add0.py adder.py"}}</tool_call>']
-    tokenizer = make_tokenizer(texts, size)
-    save_student(make_student(tokenizer, size, 0), tokenizer, root / "tiny")
+    tiny_model(root / "tiny", ['{"name": "bash", "arguments": {"command": "cat adder.py; mv add0.py adder.py"}}'])
     with ChatServer(Messy(root / "tasks")) as student, ChatServer(Solving(root / "tasks")) as teacher:
         config = CollectConfig(
             tasks=root / "tasks",
@@ -49,6 +46,13 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         with ConsoleWatcher(Console(stderr=True)) as watch:
             assert collect(config, root / "run", watch).kept == 6
     return root / "run", root / "tiny"
+
+
+def tiny_model(folder: Path, texts: list[str], context: int = 8192) -> None:
+    """Write a tiny model and a tokenizer that has seen these texts."""
+    size = TinyConfig(vocabulary=500, hidden=16, layers=1, heads=2, context=context)
+    tokenizer = make_tokenizer(texts, size)
+    save_student(make_student(tokenizer, size, 0), tokenizer, folder)
 
 
 def ours(run: Path) -> dict[str, Segment]:
@@ -74,6 +78,7 @@ def fed(trainer: Any) -> list[dict[str, torch.Tensor]]:
 
 
 def common(out: Path) -> dict[str, Any]:
+    """Settings of an epoch on a CPU."""
     return {
         "output_dir": str(out),
         "per_device_train_batch_size": 1,
@@ -85,6 +90,11 @@ def common(out: Path) -> dict[str, Any]:
         "disable_tqdm": True,
         "gradient_checkpointing": False,
     }
+
+
+def step_settings(out: Path) -> dict[str, Any]:
+    """Settings of one step."""
+    return common(out) | {"max_steps": 1}
 
 
 @pytest.mark.parametrize("parquet", [False, True], ids=["lines", "parquet"])

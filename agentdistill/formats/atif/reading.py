@@ -125,7 +125,7 @@ def _parent(ours: Mapping[str, JsonValue], name: str) -> Fork | None:
     if "parent_trajectory_id" not in ours:
         return None
     of, step = ours["parent_trajectory_id"], ours.get("takeover_step")
-    if not isinstance(of, str) or not isinstance(step, int) or isinstance(step, bool):
+    if not isinstance(of, str) or not isinstance(step, int) or isinstance(step, bool) or step < 0:
         keys = f"extra.{OURS}.parent_trajectory_id and takeover_step"
         raise UsageError(f"{name}: {keys} should be the id of a trajectory and how many of its turns were kept")
     return Fork(trajectory_id=of, step=step)
@@ -136,7 +136,7 @@ def _tool_of(definition: Mapping[str, JsonValue], name: str) -> ToolSpec:
     function = definition.get("function", definition)
     told = function if isinstance(function, dict) else {}
     described, parameters = told.get("description"), told.get("parameters", told.get("input_schema"))
-    if not isinstance(told.get("name"), str) or not told["name"]:
+    if not isinstance(told.get("name"), str):
         raise UsageError(f'{name}: should be {{"type": "function", "function": {{"name": ..., "parameters": ...}}}}')
     return ToolSpec(
         name=str(told["name"]),
