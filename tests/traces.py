@@ -58,7 +58,7 @@ def weak(request: Request) -> Message:
 
 
 def episodes(policy: Any, make: Any = Prompted, **settings: Any) -> list[Trajectory]:
-    specs = [EpisodeSpec(task, seed=number) for number, task in enumerate(make().make_tasks("train", 2))]
+    specs = [EpisodeSpec(task, seed=number) for number, task in enumerate(make().make_tasks("train", 1))]
     return list(Rollout(make, policy, workers=1, retries=0, **settings).run(specs))
 
 

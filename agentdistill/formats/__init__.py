@@ -1,1 +1,1 @@
-"""Other projects' formats, one file each."""
+"""Other projects' formats, one file or folder each."""

@@ -27,7 +27,8 @@ def read_atif(document: object, name: str = "document") -> Trajectory:
     are copied context, or that no model made (`llm_call_count` 0), are messages that were there already, and nothing
     is learnt from them. No verdict is known, so that it counts as paused: neither a success nor a failure. Its id is
     the document's `trajectory_id`, or made of the session's and a digest of the document. Timestamps, prices, notes
-    and `extra` of others are not kept. Subagents' trajectories are documents by themselves: read them one by one.
+    and `extra` of others are not kept; what stands under `extra.agentdistill`, a verdict too, is its writer's word.
+    Subagents' trajectories are documents by themselves: read them one by one.
 
     Args:
         document: the JSON object.
@@ -80,17 +81,22 @@ def load_atif(path: Path) -> Iterator[Trajectory]:
     Raises:
         UsageError: the file cannot be read, or a document is none; see `read_atif`.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
     if path.suffix != ".jsonl":
+        text = "".join(line for _, line in _lines(path))
         yield read_atif(_parsed(text, str(path)), str(path))
         return
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in _lines(path):
         if line.strip():
             name = f"{path}:{number}"
             yield read_atif(_parsed(line, name), name)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from enumerate(file, 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
 
 
 def _parsed(text: str, name: str) -> object:
