@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import InfrastructureError, SandboxUnavailableError
@@ -40,6 +40,8 @@ from agentdistill.sandbox import Limits
 from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.store import EpisodeKey, RunStore
 
+LONGEST_TURN = 1024
+"""Tokens that a model of one's own may say in a turn, where nothing else is asked for: a turn may write a whole file."""
 _STAGE, _ARM = "messes", "climbs"
 
 
@@ -70,8 +72,13 @@ class MessConfig(BaseModel):
     """Most episodes in flight."""
     budget: Budget = Budget()
     """What a policy behind a server may cost, over every resumption of the run."""
-    sampling: Sampling = Sampling(max_new_tokens=1024)
+    sampling: Sampling = Sampling(max_new_tokens=LONGEST_TURN)
     """How a model of one's own samples."""
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _has_room_for_files(cls, sampling: object) -> object:
+        return {"max_new_tokens": LONGEST_TURN, **sampling} if isinstance(sampling, dict) else sampling
 
 
 def climb_out(actor: ActorSpec, name: str, config: MessConfig, folder: Path, watch: Watcher) -> MessReport:

@@ -253,6 +253,11 @@ def test_a_run_can_be_shown_again(tasks, tmp_path, capsys):
     assert report.digest in shown.replace("\n", "")
 
 
+def test_settings_of_sampling_leave_room_for_a_whole_file(tasks):
+    assert MessConfig.model_validate({"tasks": tasks, "sampling": {"temperature": 0.5}}).sampling.max_new_tokens == 1024
+    assert MessConfig.model_validate({"tasks": tasks, "sampling": {"max_new_tokens": 7}}).sampling.max_new_tokens == 7
+
+
 # ---- which benchmark it is -------------------------------------------------------------------------------------------
 
 
