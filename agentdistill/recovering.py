@@ -41,7 +41,7 @@ from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.store import EpisodeKey, RunStore
 
 LONGEST_TURN = 1024
-"""Tokens that a model of one's own may say in a turn, where nothing else is asked for: a turn may write a whole file."""
+"""Tokens that a model of one's own may say in a turn, if nothing else is asked for: it may write a whole file."""
 _STAGE, _ARM = "messes", "climbs"
 
 
