@@ -8,7 +8,6 @@ optimiser steps.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +26,7 @@ from agentdistill.divergence import DetectorSpec, Judge, LastRecoverable, detect
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError, TemplateError
 from agentdistill.ledger import CallLedger
-from agentdistill.opening import open_actor, open_environments, share_backend
+from agentdistill.opening import digest_of_weights, open_actor, open_environments, share_backend
 from agentdistill.policies import Policy
 from agentdistill.policies.endpoint import EndpointConfig, EndpointPolicy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
@@ -91,7 +90,7 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
         base = folder / "checkpoints" / "base-0"
         if checkpoint_facts(base) is None:
             raise ConfigError(f"the run in {folder} has no base student yet: let it finish first")
-        weights = _digest_of_weights(student)
+        weights = digest_of_weights(student)
         if name in ("base", *config.arms) or store.result(f"student/{name}") not in (None, weights):
             raise ConfigError(f"another student's results are kept in {folder} as {name!r}: choose another --name")
         store.put_result(f"student/{name}", weights)
@@ -185,18 +184,3 @@ def _make_teacher(config: RunConfig, folder: Path, stack: ExitStack) -> Policy |
     if isinstance(config.teacher, str):
         return open_actor(config.teacher, stack)
     return open_actor(config.teacher, stack, stack.enter_context(CallLedger(folder, config.teacher_budget)))
-
-
-def _digest_of_weights(student: Path) -> str:
-    """SHA-256 over a model's weight files: tells one student from another of the same name.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    weights = sorted(student.glob("*.safetensors"))
-    if not weights:
-        raise ConfigError(f"no model can be loaded from {student}: there is no *.safetensors in it")
-    found = hashlib.sha256()
-    for path in weights:
-        found.update(path.read_bytes())
-    return found.hexdigest()

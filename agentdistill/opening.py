@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -69,10 +70,7 @@ def read_actor(text: str, option: str) -> ActorSpec:
         ConfigError: it is none of these; the message says how to write it.
     """
     if text.startswith("{"):
-        try:
-            table = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{option} {text!r} cannot be read as a TOML table: {error}") from error
+        table = read_table(text, option)
         return _checked(table, EndpointConfig if "url" in table else Checkpoint, option)
     for scheme in ("@http://", "@https://"):
         model, found, rest = text.partition(scheme)
@@ -88,6 +86,21 @@ def read_actor(text: str, option: str) -> ActorSpec:
         f"{option} {text!r}: there is no such folder. Write MODEL@URL for a server, the folder of a model, "
         "module:Name or file.py:Name for a policy of yours, or a table of settings"
     )
+
+
+def read_table(text: str, option: str) -> dict[str, object]:
+    """A TOML table as it is written on a command line: ``{temperature = 0.6}``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        table = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{option} {text!r} cannot be read as a TOML table: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"{option} {text!r}: write a table, {{key = value}}")
+    return table
 
 
 def open_actor(
@@ -138,6 +151,21 @@ def renderer_in(folder: Path) -> tuple[Renderer, int]:
 def told_settings(settings: BaseModel, without: Sequence[str] = ()) -> dict[str, JsonValue]:
     """Settings as plain JSON, without these."""
     return cast("dict[str, JsonValue]", settings.model_dump(mode="json", exclude=set(without)))
+
+
+def digest_of_weights(student: Path) -> str:
+    """SHA-256 over a model's weight files: tells one student from another of the same name.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    weights = sorted(student.glob("*.safetensors"))
+    if not weights:
+        raise ConfigError(f"no model can be loaded from {student}: there is no *.safetensors in it")
+    found = hashlib.sha256()
+    for path in weights:
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _checked(table: dict[str, object], model: type[EndpointConfig | Checkpoint], option: str) -> ActorSpec:

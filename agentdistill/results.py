@@ -28,6 +28,9 @@ class ArmResult(Record):
 
     `outcomes` and `climbs` have one letter for each held-out task and each frozen state, in an order that all arms of
     a run share: ``1`` passed, ``0`` failed, ``x`` errored. They are what paired comparisons are made of.
+
+    Of a policy that was put behind messes there are no success episodes: `tool_errors` and `steps` are per climb, and
+    `student_tokens` and `student_input_tokens` what it wrote and read in them.
     """
 
     success: Rate
@@ -43,19 +46,69 @@ class ArmResult(Record):
     errored: int
     outcomes: str = ""
     climbs: str = ""
+    student_input_tokens: int = 0
 
 
-def rate_of(passed: int, n: int) -> Rate:
-    """Wilson's score interval at 95 % (Wilson 1927); the whole of [0, 1] where nothing was judged."""
+def rate_of(passed: int, n: int, effective: float | None = None) -> Rate:
+    """Wilson's score interval at 95 % (Wilson 1927); the whole of [0, 1] where nothing was judged.
+
+    `effective` is how many independent episodes the `n` are worth, where they are not independent.
+    """
     if n == 0:
         return Rate(rate=0.0, low=0.0, high=1.0, n=0)
     z = 1.959963984540054
-    share = passed / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    share, worth = passed / n, effective or n
+    middle = (share + z * z / (2 * worth)) / (1 + z * z / worth)
+    half = z / (1 + z * z / worth) * math.sqrt(share * (1 - share) / worth + z * z / (4 * worth * worth))
     low, high = max(0.0, middle - half), min(1.0, middle + half)
     # At the ends the formula gives 0 and 1 up to rounding, and the interval must hold the rate.
     return Rate(rate=share, low=min(low, share), high=max(high, share), n=n)
+
+
+def clustered_rate(clusters: Sequence[tuple[int, int]]) -> Rate:
+    """The rate over clusters of episodes that may be alike, such as all tries at one task: passed and judged of each.
+
+    Wilson's interval with the number of independent episodes that they are worth: as many as were judged, divided by
+    the design effect that the spread between clusters shows (Korn and Graubard 1998; for Wilson's, Franco et al. 2019).
+    Where all passed or none did there is no spread to see: then each cluster counts once.
+    """
+    judged = [(passed, n) for passed, n in clusters if n]
+    passed, n, k = sum(p for p, _ in judged), sum(n for _, n in judged), len(judged)
+    if k < 2 or passed in (0, n):
+        return rate_of(passed, n, k or None)
+    share = passed / n
+    spread = k / (k - 1) * sum((p - share * m) ** 2 for p, m in judged) / n**2
+    return rate_of(passed, n, min(n, share * (1 - share) / spread) if spread else None)
+
+
+class MessReport(Record):
+    """What a policy came to behind the messes of a task set.
+
+    Two of them can be compared where `digest`, `environment`, `step_limit` and `tries` are equal, and their `climbs`
+    pair by pair where `starts` is equal too.
+    """
+
+    benchmark: str
+    version: str
+    digest: str
+    """Over the tasks, hidden tests and messes that were used: `agentdistill.messes.TaskSet.digest`."""
+    pinned: str
+    """The digest that belongs to this version; empty where none is written down or not all tasks were used."""
+    starts: str
+    """Over what the worlds held in which the policy began."""
+    environment: str
+    sandbox: str
+    tasks: int
+    messes: int
+    tries: int
+    step_limit: int
+    seed: int
+    policy: dict[str, JsonValue]
+    privileged: bool
+    """Whether the policy reads the live environment, as a baseline may and no model can."""
+    arms: dict[str, ArmResult]
+    groups: dict[str, dict[str, ArmResult]]
+    """Kind of group (family, difficulty, split, task, mess) → its name → what became of it."""
 
 
 class RunReport(Record):
@@ -111,14 +164,16 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(mean=mean, low=mean - half, high=mean + half, least=min(values), most=max(values), n=n)
 
 
-def read_report(folder: Path) -> RunReport:
-    """What the run in `folder` came to.
+def read_report(folder: Path) -> RunReport | MessReport:
+    """What the run in `folder` came to: one of the whole loop, or one behind messes.
 
     Raises:
         StoreError: the folder holds no run, or one that is not finished.
     """
     with RunStore.read(folder) as store:
-        found = store.result("report")
+        found, behind_messes = store.result("report"), store.result("messes")
+    if behind_messes is not None:
+        return MessReport.model_validate(behind_messes)
     if found is None:
         raise StoreError(f"the run in {folder} is not finished: the command that began it goes on where it stopped")
     return RunReport.model_validate(found)

@@ -12,7 +12,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from agentdistill.cli import collections, comparisons, detectors, endpoints, environments, sandboxes, tasks
+from agentdistill.cli import (
+    collections,
+    comparisons,
+    detectors,
+    endpoints,
+    environments,
+    evaluations,
+    sandboxes,
+    tasks,
+)
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError
 
@@ -39,6 +48,7 @@ app.command()(collections.collect)
 app.command()(collections.export)
 app.command()(comparisons.compare)
 app.command()(comparisons.table)
+app.command()(evaluations.evaluate)
 
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a config key: training.steps=200.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where the run is kept; the same again resumes it.")]
@@ -64,36 +74,17 @@ def run(
 
 
 @app.command()
-def evaluate(
-    student: Annotated[Path, typer.Argument(help="A folder with a model and its tokenizer.")],
-    run_folder: Annotated[Path, typer.Option("--run", help="Whose held-out tasks and frozen states to use.")],
-    name: Annotated[str, typer.Option(help="What to call the student in the run's records.")] = "",
-    as_json: Annotated[bool, typer.Option("--json")] = False,
-) -> None:
-    """Measure any student on the held-out tasks and the bank of frozen states of a finished run."""
-    from agentdistill.distillation import evaluate_student
-    from agentdistill.report.text import render_arms
-
-    console = Console(stderr=True)
-    with ConsoleWatcher(console) as watch:
-        result = evaluate_student(student, run_folder, name or student.name, watch)
-    if as_json:
-        typer.echo(json.dumps(result.model_dump(mode="json")))
-    else:
-        _out().print(render_arms({name or student.name: result}, str(run_folder)))
-
-
-@app.command()
 def report(run_folder: Path, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Print what a run came to."""
+    from agentdistill.report.recovery import render_recovery
     from agentdistill.report.text import render
-    from agentdistill.results import read_report
+    from agentdistill.results import RunReport, read_report
 
     found = read_report(run_folder)
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json")))
     else:
-        _out().print(render(found))
+        _out().print(render(found) if isinstance(found, RunReport) else render_recovery(found))
 
 
 @app.command()

@@ -32,8 +32,8 @@ def render_arms(arms: Mapping[str, ArmResult], title: str) -> Table:
     for name, arm in arms.items():
         table.add_row(
             name,
-            _rate(arm.success),
-            _rate(arm.recovery),
+            bar_of(arm.success),
+            bar_of(arm.recovery),
             f"{arm.teacher_tokens:,}",
             f"{arm.student_tokens:,}",
             f"{arm.steps:.1f}",
@@ -42,7 +42,8 @@ def render_arms(arms: Mapping[str, ArmResult], title: str) -> Table:
     return table
 
 
-def _rate(rate: Rate) -> Text:
+def bar_of(rate: Rate) -> Text:
+    """A rate as a bar, a number and its interval."""
     filled = round(rate.rate * _BAR)
     text = Text("█" * filled, style="green")
     text.append("·" * (_BAR - filled), style="dim")

@@ -32,6 +32,11 @@ class MessFile(Record):
     description: StrictStr = Field(min_length=1, description="what has gone wrong, in a sentence")
     by: StrictStr = Field(min_length=1, description="`hand`, or the name of the policy that did it")
     actions: tuple[MessAction, ...] = Field(min_length=1, description="in the order in which they were done")
+    world: StrictStr = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="digest of the files they lead to: where it is another, that is told",
+    )
 
 
 class Mess(MessFile):

@@ -38,6 +38,7 @@ _MUST_BE = {
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
 }
+_LOOKS = {"schema_version": "must look like 1.4", "world": "must be the 64 hex digits of a digest"}
 _SECRET = re.compile(r"(^|\.)(env|headers)(\.|$)")
 
 
@@ -79,7 +80,7 @@ def _must_be(problem: ErrorDetails) -> str:
     if kind in ("greater_than_equal", "greater_than"):
         return f"must be {given['ge']:g} or more" if "ge" in given else f"must be more than {given['gt']:g}"
     if kind == "string_pattern_mismatch":
-        return "must look like 1.4" if str(problem["loc"][-1]) == "schema_version" else "must look like org/name"
+        return _LOOKS.get(str(problem["loc"][-1]), "must look like org/name")
     if kind == "value_error":
         return str(given["error"])
     return problem["msg"].lower()
