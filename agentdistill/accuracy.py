@@ -13,7 +13,7 @@ from agentdistill.divergence import Judge, LastRecoverable, Probes
 from agentdistill.divergence.judged import ANSWER
 from agentdistill.environment import ToolEnvironment
 from agentdistill.policies import Request
-from agentdistill.policies.scripted import ScriptedPolicy
+from agentdistill.policies.scripted import ScriptedPolicy, no_tokens
 from agentdistill.probing import Laboratory
 from agentdistill.records import Cost, Divergence, Message, Record, ToolCall, Trajectory
 from agentdistill.results import Rate, rate_of
@@ -109,7 +109,8 @@ def with_perfect_judge(
         call = ToolCall(id="call_0", name=ANSWER.name, arguments={"step": step, "reason": "the truth"})
         return Message(role="assistant", tool_calls=(call,))
 
-    played = ScriptedPolicy(answer, "perfect-judge", laboratory.renderer.count)
+    count = laboratory.renderer.count if laboratory.renderer else no_tokens
+    played = ScriptedPolicy(answer, "perfect-judge", count)
     return replace(laboratory, teacher=Rollout(laboratory.teacher.make_environment, played, keep_snapshots=False))
 
 

@@ -131,12 +131,12 @@ def _rows(
     if form == "trl":
         rows = kept_rows(store, recipes, kept, reader)
         refused += rows.refused
-        for task, row in rows.rows:
-            if _spells_secret(reader, row.input_ids):
+        for task, segment in rows.rows:
+            if _spells_secret(reader, segment.input_ids):
                 refused["its ids spell a secret"] += 1
                 continue
-            told = {"id": row.id, "task": task.id, "kind": row.kind, "tokens": row.tokens}
-            yield Row(task, row.tokens, {**sft_row(row), **told})
+            told = {"id": segment.id, "task": task.id, "kind": segment.kind, "tokens": segment.tokens}
+            yield Row(task, segment.tokens, {**sft_row(segment), **told})
         return
     for each in kept:
         task, told = each.trajectory.task, _about(each)
