@@ -75,6 +75,13 @@ class LuckFromElsewhere(Counter):
         return f"{amount} {next(LEAKS)}"
 
 
+class TellsHowLongItTook(Counter):
+    @tool
+    def add(self, amount: int) -> str:
+        """Add an amount."""
+        return f"{super().add(amount)} in 0.{next(LEAKS):03}s"
+
+
 class KeepsStateBeside(Counter):
     def setup(self, task: Task) -> None:
         super().setup(task)
@@ -149,6 +156,14 @@ def failures(environment: type[ToolEnvironment]) -> dict[str, str]:
 
 def test_an_environment_that_keeps_its_promises_passes() -> None:
     assert failures(Counter) == {}
+
+
+def test_how_long_something_took_is_not_compared() -> None:
+    compared = {
+        "same seed, same calls, same episode",
+        "a snapshot restores exactly, and forks do not touch each other",
+    }
+    assert compared.isdisjoint(failures(TellsHowLongItTook))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 #!/bin/bash
 set -e
 python3 -m timesheet report hours.txt
-grep -rn "parse_duration" timesheet
+grep -rn "parse_duration" timesheet | sort
 cat timesheet/compat.py timesheet/_vendor/durations.py
 sed -i 's/(?:(?P<minutes>\\d+)m)?")$/(?:(?P<minutes>\\d+)m|(?<=h)(?P<bare>[0-5]?\\d))?")/' timesheet/_vendor/durations.py
 sed -i 's/_CLOCK.match(compact) or _UNITS.match(compact)/_CLOCK.fullmatch(compact) or _UNITS.fullmatch(compact)/' timesheet/_vendor/durations.py

@@ -1,7 +1,7 @@
 #!/bin/bash
 set -e
 python3 -m unittest tests.test_invoices.PrintRightsTest
-grep -rnE '= (\[\]|\{|USUAL)' studio
+grep -rnE '= (\[\]|\{|USUAL)' studio | sort
 sed -i 's/lines: list\[Line\] = \[\]) -> None:/lines: list[Line] | None = None) -> None:/; s/self.lines = lines$/self.lines = list(lines or [])/' studio/job.py
 sed -i 's/terms = USUAL$/terms = dict(USUAL)/' studio/terms.py
 sed -i 's/lines: list\[Line\] = \[\]) ->/lines: list[Line] | None = None) ->/; s/^    if kilometres:$/    lines = list(lines or [])\n    if kilometres:/' studio/travel.py

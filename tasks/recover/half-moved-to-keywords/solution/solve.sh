@@ -2,7 +2,7 @@
 set -e
 python3 -m unittest || true
 cat docs/steps.md
-grep -rn "options\|find(\|_apply" rowkit
+grep -rn "options\|find(\|_apply" rowkit | sort
 python3 - <<'PYTHON'
 from pathlib import Path
 

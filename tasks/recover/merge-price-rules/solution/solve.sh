@@ -1,7 +1,7 @@
 #!/bin/bash
 set -e
-grep -rnE '^(<<<<<<<|=======|>>>>>>>)' quotes
-grep -rn 'qty' quotes
+grep -rnE '^(<<<<<<<|=======|>>>>>>>)' quotes | sort
+grep -rn 'qty' quotes | sort
 # Both products are new: only the markers go.
 sed -i -e '/^<<<<<<< /d' -e '/^>>>>>>> /d' -e 's/^=======$//' quotes/catalog.ini
 sed -i 's/\.qty\b/.quantity/g' quotes/discounts.py quotes/render.py

@@ -1,7 +1,7 @@
 #!/bin/bash
 set -e
-grep -rnE '^(<<<<<<<|=======|>>>>>>>)' .
-grep -rn '\braw\b' telemetry
+grep -rnE '^(<<<<<<<|=======|>>>>>>>)' . | sort
+grep -rn '\braw\b' telemetry | sort
 sed -i 's/each\.raw\b/each.value/' telemetry/gaps.py
 python3 - <<'END'
 import json

@@ -1,7 +1,7 @@
 #!/bin/bash
 set -e
 python3 -m unittest || true
-grep -rn "ledger.models" .
+grep -rn "ledger.models" . | sort
 cat ledger/models.py
 # What has not moved yet moves to the entries; then models has nothing of its own any more.
 sed -i 's/^from ledger.currency import to_units$/from ledger.currency import digits_of, to_units/; s/^from ledger.errors import LedgerError$/&\n\nSEPARATOR = " "/' ledger/entries.py
