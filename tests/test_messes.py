@@ -216,6 +216,7 @@ def test_more_tries_are_added_to_those_that_are_there(tasks, tmp_path, monkeypat
     assert len(set(after)) == len(after)  # each try has luck of its own
 
 
+@pytest.mark.slow
 def test_what_was_finished_when_a_run_was_killed_is_not_done_again(tasks, tmp_path):
     log, folder = tmp_path / "log", tmp_path / "run"
     command = [COMMAND, "evaluate", f"{ROOT / 'tests' / 'climbers.py'}:Slow", "--from-messes", str(tasks), "--json"]
