@@ -9,13 +9,18 @@ from images import python_image
 from test_docker_images import built
 
 from agentdistill.errors import InfrastructureError, TaskError
+from agentdistill.formats.harbor import find_tasks
 from agentdistill.records import Message, ToolCall, Verdict
+from agentdistill.sandbox import SandboxBackend
 from agentdistill.sandbox.base import Limits
 from agentdistill.sandbox.docker import DockerBackend
+from agentdistill.sandbox.pool import Pool
+from agentdistill.testing.tasks import check_task
 
 pytestmark = pytest.mark.slow
 
 HARBOR = Path(__file__).parents[2] / "harbor"
+TASKS = Path(__file__).parents[3] / "tasks"
 BASE = "agentdistill-test-base"
 
 
@@ -32,6 +37,24 @@ def base(client) -> Iterator[str]:
 def backend(base) -> Iterator[DockerBackend]:
     with DockerBackend(limits=Limits(seconds=60)) as backend:
         yield backend
+
+
+@pytest.fixture(scope="module")
+def containers(base) -> Iterator[SandboxBackend]:
+    """Containers of one image, for tasks that any sandbox with bash and Python will do for; some are started ahead."""
+    with Pool(DockerBackend(image=base, limits=Limits(seconds=60)), 3) as backend:
+        yield backend
+
+
+@pytest.mark.parametrize("folder", find_tasks(TASKS), ids=lambda folder: folder.name)
+def test_every_task_in_the_house_is_fit_in_containers_too(containers, folder):
+    # What becomes of cheats and of hidden files does not depend on the task: one is enough here, where it takes long.
+    whole = folder.name == "interrupted-rename"
+    found = list(
+        check_task(Terminal, folder, containers, () if whole else ("solution", "nothing done", "wrong", "mess"))
+    )
+    assert not [check for check in found if check.status == "failed"]
+    assert len(found) == (9 if whole else 6)
 
 
 def terminal(backend: DockerBackend, folder: Path) -> Terminal:
