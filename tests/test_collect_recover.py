@@ -33,10 +33,11 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Col
     with ChatServer(Messy(TASKS)) as student, ChatServer(Solving(TASKS)) as teacher:
         config = CollectConfig(
             tasks=TASKS,
-            student=EndpointConfig(url=student.url, model="weak"),
+            # This server counts words, which may be fewer than the tokens of the tokenizer.
+            student=EndpointConfig(url=student.url, model="weak", prompt_slack=10_000),
             teacher=EndpointConfig(url=teacher.url, model="strong"),
             budget=20_000_000,
-            tries=4,
+            tries=2,
             split="all",
             tokenizer=root / "tiny",
             live=8,
@@ -94,10 +95,10 @@ def test_trl_takes_a_step_on_the_rows_and_supervises_what_we_do(collected, tmp_p
         args=SFTConfig(**step_settings(tmp_path), max_length=None),
         train_dataset=loaded(run, "trl", tmp_path),
     )
-    wanted = {row.input_ids: row.loss_mask for row in ours(run).values()}
+    wanted = [(row.input_ids, row.loss_mask) for row in ours(run).values()]
     (batch,) = fed(trainer)
     labels = batch["labels"][0].tolist()
-    assert tuple(label != -100 for label in labels) == wanted[tuple(batch["input_ids"][0].tolist())]
+    assert (tuple(batch["input_ids"][0].tolist()), tuple(label != -100 for label in labels)) in wanted
 
 
 def test_trl_takes_a_step_on_the_pairs_and_supervises_what_we_do(collected, tmp_path):
