@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -17,6 +16,7 @@ import pytest
 
 from agentdistill.divergence.judged import ANSWER
 from agentdistill.ledger import CallLedger
+from agentdistill.loading import load_policy
 from agentdistill.policies import Request
 from agentdistill.records import Completion, Message, ToolCall
 from agentdistill.results import RunReport, read_report
@@ -45,6 +45,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "takeover": {"place": "before", "attempts": 2, "note": ["verdict"]},
     },
 }
+POURER = load_policy(f"{EXAMPLES / 'own_teacher.py'}:Pourer")  # it goes by the conversation alone
 PROGRAM = """
 import sys, torch
 from pathlib import Path
@@ -58,16 +59,6 @@ distill(RunConfig.model_validate_json(Path(sys.argv[2]).read_text()), Path(sys.a
 """
 
 
-def pourer() -> Any:
-    """The teacher of the examples, which goes by the conversation alone."""
-    spec = importlib.util.spec_from_file_location("own_teacher", EXAMPLES / "own_teacher.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Pourer()
-
-
 def answer(request: Request) -> Completion:
     """A turn for who has tools, a judgement for who offers that, and words for who offers nothing."""
     tools = {tool.name for tool in request.tools}
@@ -77,8 +68,7 @@ def answer(request: Request) -> Completion:
     if not tools:
         return Completion(message=Message(role="assistant", content="It poured without looking at what was ordered."))
     conversation = [each for each in request.messages if each.role != "system"]
-    said: Completion = pourer().act([Request(tuple(conversation))])[0]
-    return said
+    return POURER.act([Request(tuple(conversation))])[0]
 
 
 def command(folder: Path, server: ChatServer, recipe: dict[str, Any]) -> list[str]:
