@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from agentdistill.errors import SandboxError
+from agentdistill.errors import SandboxError, SandboxUnavailableError
 from agentdistill.sandbox.bubble import Bubble
 
 _PATIENCE = 3.0  # seconds for one that is on its way
@@ -38,7 +38,12 @@ class Spares:
             ready, self._next = self._next, None
         bubble = self._made(ready) if ready is not None else None
         if bubble is None:
-            bubble = self._make()
+            try:
+                bubble = self._make()
+            except SandboxUnavailableError:
+                raise
+            except SandboxError:  # of a thousand starts on a busy machine, one may lose a process on its way
+                bubble = self._make()
         self._make_next()
         return bubble
 
