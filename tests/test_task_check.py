@@ -202,6 +202,7 @@ def test_an_unfit_task_ends_the_command_with_1(task: Path, capsys: pytest.Captur
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("folder", find_tasks(TASKS), ids=lambda folder: folder.name)
 def test_every_task_in_the_house_is_fit(folder: Path, backend: BubblewrapBackend) -> None:
     assert not [check for check in check_task(Terminal, folder, backend) if check.status == "failed"]

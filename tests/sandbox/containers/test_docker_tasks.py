@@ -46,6 +46,7 @@ def containers(base) -> Iterator[SandboxBackend]:
         yield backend
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("folder", find_tasks(TASKS), ids=lambda folder: folder.name)
 def test_every_task_in_the_house_is_fit_in_containers_too(containers, folder):
     # What becomes of cheats and of hidden files does not depend on the task: one is enough here, where it takes long.
