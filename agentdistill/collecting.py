@@ -142,13 +142,13 @@ def collect(config: CollectConfig, folder: Path, watch: Watcher) -> Collected:
         UsageError: the configuration is at fault, or the folder belongs to another one.
         InfrastructureError: the machinery broke beyond its retries.
     """
-    make = open_environments(config.environment, {"tasks": config.tasks})
+    backend = BackendSpec(config.sandbox, config.sandbox_options)
+    make = open_environments(config.environment, {"tasks": config.tasks}, backend)
     tasks = _tasks(config, make())
     _try_out(config)
     with ExitStack() as stack:
         store = stack.enter_context(RunStore.resume(folder, config.identity(tasks)))
         store.put_result(f"arm/{ARM}", {"recipe": config.recipe.model_dump(mode="json")})
-        backend = BackendSpec(config.sandbox, config.sandbox_options)
         environments = share_backend(make, backend, config.sandbox_limits, folder, stack)
         calls = stack.enter_context(CallLedger(folder, Budget(tokens=config.budget)))
         books = stack.enter_context(CallLedger(folder / "student"))

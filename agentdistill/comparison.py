@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentdistill.config import read_config
-from agentdistill.distillation import distill
+from agentdistill.distillation import distill, need_scorer
 from agentdistill.errors import ConfigError, UnknownNameError, nearest
 from agentdistill.recipes import Recipe, read_recipe
 from agentdistill.records import Record
@@ -108,34 +108,41 @@ def fill(
     for name in only:
         if name not in grid.variants:
             raise UnknownNameError(f"there is no variant {name!r} in {path}.{nearest(name, grid.variants)}")
+    missing = [
+        (seed, name, budget, file)
+        for seed in seeds or grid.seeds
+        for name, variant in grid.variants.items()
+        if not only or name in only
+        for budget in variant.budgets or grid.budgets
+        if not (file := results / f"{name}-{budget}-{seed}.json").exists()
+    ]
+    recipes = {name: _recipe(grid, path, name, grid.variants[name]) for _, name, _, _ in missing}
+    # Hours may pass until its turn comes: what the last variant lacks is told before the first one runs.
+    need_scorer(_run_config(grid, path, grid.seeds[0]).model_copy(update={"arms": recipes}))
     results.mkdir(parents=True, exist_ok=True)
     commit = _commit()
-    for seed in seeds or grid.seeds:
-        config = _run_config(grid, path, seed)
-        for name, variant in grid.variants.items():
-            recipe = _recipe(grid, path, name, variant)
-            for budget in variant.budgets or grid.budgets:
-                file = results / f"{name}-{budget}-{seed}.json"
-                if file.exists() or (only and name not in only):
-                    continue
-                arm = f"{name}@{budget}"
-                settings = config.model_copy(update={"arms": {arm: recipe}, "budget_tokens": budget})
-                report = distill(settings, folder / f"{path.stem}-{seed}", watch)
-                cell = Cell(
-                    grid=path.stem,
-                    variant=name,
-                    reference=recipe.reference,
-                    environment=config.environment,
-                    seed=seed,
-                    budget=budget,
-                    commit=commit,
-                    bank_digest=report.bank_digest,
-                    result=report.arms[arm],
-                    refused=report.refused.get(arm, {}),
-                )
-                partial = file.with_suffix(".partial")
-                partial.write_text(cell.model_dump_json(indent=1) + "\n")
-                partial.replace(file)
+    for seed, name, budget, file in missing:
+        if file.exists():  # by now: another process fills the same grid
+            continue
+        config, recipe = _run_config(grid, path, seed), recipes[name]
+        arm = f"{name}@{budget}"
+        settings = config.model_copy(update={"arms": {arm: recipe}, "budget_tokens": budget})
+        report = distill(settings, folder / f"{path.stem}-{seed}", watch)
+        cell = Cell(
+            grid=path.stem,
+            variant=name,
+            reference=recipe.reference,
+            environment=config.environment,
+            seed=seed,
+            budget=budget,
+            commit=commit,
+            bank_digest=report.bank_digest,
+            result=report.arms[arm],
+            refused=report.refused.get(arm, {}),
+        )
+        partial = file.with_suffix(".partial")
+        partial.write_text(cell.model_dump_json(indent=1) + "\n")
+        partial.replace(file)
 
 
 def read_cells(results: Path) -> Iterator[Cell]:

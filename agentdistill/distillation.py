@@ -48,10 +48,8 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
         UsageError: the configuration is at fault, or the folder belongs to another one.
         InfrastructureError: the machinery broke beyond its retries.
     """
-    open_environments(config.environment, config.environment_options)
-    for name, recipe in config.arms.items():  # told now, not when the base student has been trained
-        if config.scorer is None and needs_scorer(recipe):
-            raise ConfigError(f"arm {name!r} needs a teacher that gives log-probabilities: set scorer.model=FOLDER")
+    _open(config)
+    need_scorer(config)
     if isinstance(config.teacher, EndpointConfig):  # what is wrong with it is told before a run begins
         EndpointPolicy(config.teacher, CallLedger(budget=config.teacher_budget)).close()
     if config.checkpoint is not None and checkpoint_facts(untrained_student(folder)) is None:
@@ -95,6 +93,19 @@ def evaluate_student(student: Path, folder: Path, name: str, watch: Watcher) -> 
             raise ConfigError(f"another student's results are kept in {folder} as {name!r}: choose another --name")
         store.put_result(f"student/{name}", weights)
         return run.evaluate(name, student, run.freeze_bank(base))
+
+
+def need_scorer(config: RunConfig) -> None:
+    """See that the learned teacher is there where an arm needs one: told now, not when students have been trained.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    for name, recipe in config.arms.items():
+        if needs_scorer(recipe):
+            if config.scorer is None:
+                raise ConfigError(f"arm {name!r} needs a teacher that gives log-probabilities: set scorer.model=FOLDER")
+            config.scorer.find()
 
 
 def _finished(store: RunStore, config: RunConfig) -> RunReport | None:
@@ -169,9 +180,14 @@ def _try_out(checkpoint: Checkpoint) -> None:
 
 def _environments(config: RunConfig, folder: Path, stack: ExitStack) -> functools.partial[ToolEnvironment]:
     """Makes environments of the configuration that share one sandbox backend."""
-    make = open_environments(config.environment, config.environment_options)
-    backend = BackendSpec(config.sandbox, config.sandbox_options)
+    make, backend = _open(config)
     return share_backend(make, backend, config.sandbox_limits, folder, stack)
+
+
+def _open(config: RunConfig) -> tuple[functools.partial[ToolEnvironment], BackendSpec]:
+    """Makes bare environments of the configuration, and what makes their backend; what is wrong with them is told."""
+    backend = BackendSpec(config.sandbox, config.sandbox_options)
+    return open_environments(config.environment, config.environment_options, backend), backend
 
 
 def _make_teacher(config: RunConfig, folder: Path, stack: ExitStack) -> Policy | None:

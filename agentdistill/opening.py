@@ -31,17 +31,27 @@ _UNBOUNDED = 2**31
 """Tokens, where a tokenizer does not say how much its model holds."""
 
 
-def open_environments(name: str, options: Mapping[str, object]) -> functools.partial[ToolEnvironment]:
+def open_environments(
+    name: str, options: Mapping[str, object], backend: BackendSpec | None = None
+) -> functools.partial[ToolEnvironment]:
     """Makes bare environments of a name. One is made here: what is wrong is told before a run begins.
 
+    Args:
+        name: of the environment.
+        options: handed to its constructor.
+        backend: where its sandboxes will come from, if it uses any; none is made yet.
+
     Raises:
-        UsageError: there is none of that name, or it does not take these options.
+        UsageError: there is none of that name, or it or the backend does not take these options.
     """
     make = functools.partial(load_environment(name), **options)
     try:
-        make().close()
+        bare = make()
+        bare.close()
     except (TypeError, ValueError) as error:
         raise ConfigError(f"environment_options do not fit {name}: {error}") from error
+    if backend is not None and bare.uses_sandbox:
+        backend.check()
     return make
 
 

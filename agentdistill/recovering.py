@@ -88,7 +88,8 @@ def climb_out(actor: ActorSpec, name: str, config: MessConfig, folder: Path, wat
         UsageError: a task, a mess, the policy or the configuration is at fault, or the folder is another run's.
         InfrastructureError: a mess could not be played, or no episode came to a verdict.
     """
-    environments = open_environments(config.environment, {"tasks": config.tasks})
+    backend = BackendSpec(config.sandbox, config.sandbox_options)
+    environments = open_environments(config.environment, {"tasks": config.tasks}, backend)
     bare = environments()
     found, step_limit = read_set(config.tasks, bare, config.only, config.split), config.steps or bare.step_limit
     bare.close()
@@ -103,7 +104,6 @@ def climb_out(actor: ActorSpec, name: str, config: MessConfig, folder: Path, wat
         store = stack.enter_context(RunStore.resume(folder, settings))
         if policy is None:
             policy = open_actor(actor, stack, stack.enter_context(CallLedger(folder, config.budget)))
-        backend = BackendSpec(config.sandbox, config.sandbox_options)
         shared = share_backend(environments, backend, Limits(), folder, stack)
         starts, worlds = _played(found, shared, store, watch)
         specs = climbs(starts, config.tries, config.seed)

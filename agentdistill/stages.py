@@ -23,7 +23,7 @@ from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
 from agentdistill.policies.tiny import make_student
 from agentdistill.probing import Laboratory
-from agentdistill.recipes import Recipe
+from agentdistill.recipes import Recipe, asks_scorer
 from agentdistill.records import Segment, Task, Trajectory, derive_seed
 from agentdistill.results import ArmResult, Rate, RunReport, rate_of
 from agentdistill.resuming import run_stored
@@ -283,12 +283,12 @@ class Run:
 
     @functools.cached_property
     def _scorer(self) -> LocalPolicy | None:
-        """The run's learned teacher.
+        """The run's learned teacher, where an arm asks it anything.
 
         Raises:
             ConfigError: it has another vocabulary than the student.
         """
-        if self.config.scorer is None:
+        if self.config.scorer is None or not any(map(asks_scorer, self.config.arms.values())):
             return None
         scorer = LocalPolicy.load(self.config.scorer, self.config.sampling, "scorer")
         student = self._load(untrained_student(self.folder))

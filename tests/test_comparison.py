@@ -12,6 +12,8 @@ from agentdistill.errors import ConfigError, UnknownNameError
 from agentdistill.report.comparison import paired, recovery, success, table
 from agentdistill.results import ArmResult, mean_of, rate_of
 
+SHIPPED = ("depot", "depot-ablations")
+
 
 class Silent:
     def begin(self, stage: str, total: int | None = None) -> None: ...
@@ -127,6 +129,28 @@ def test_a_missing_recipe_is_told_before_anything_is_run(tmp_path):
     (tmp_path / "recipes" / "clean.toml").unlink()
     with pytest.raises(ConfigError, match=r"clean\.toml"):
         read_grid(grid)
+
+
+def test_a_learned_teacher_that_is_not_there_is_told_before_anything_is_run(tmp_path):
+    grid = write(tmp_path, seeds=[0], budgets=[200], set=["scorer.model=runs/none"])
+    (tmp_path / "recipes" / "gkd.toml").write_text('way = "score"\n')
+    grid.write_text(grid.read_text() + "[variants.gkd]\n")
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        fill(grid, tmp_path / "results", tmp_path / "runs", Silent())
+    assert not (tmp_path / "runs").exists()
+    fill(grid, tmp_path / "results", tmp_path / "runs", Silent(), only=["clean"])
+    assert [each.variant for each in read_cells(tmp_path / "results")] == ["clean"]
+
+
+def test_the_same_settings_came_to_the_same_in_two_grids_and_at_two_commits():
+    results = Path(__file__).parent.parent / "examples" / "results"
+    grids = {name: {(c.variant, c.budget, c.seed): c for c in read_cells(results / name)} for name in SHIPPED}
+    for seed in range(3):
+        one = grids["depot"]["value-collapse", 6000, seed]
+        other = grids["depot-ablations"]["ours", 6000, seed]
+        assert one.commit != other.commit
+        assert one.result == other.result
+        assert one.bank_digest == other.bank_digest
 
 
 def test_a_result_under_another_ones_name_is_refused(tmp_path):

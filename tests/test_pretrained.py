@@ -145,7 +145,7 @@ def test_a_commit_that_is_in_the_cache_is_loaded_from_there(
     assert LocalPolicy.load(Checkpoint(model="someone/model", revision=COMMIT)).name == "model"
 
 
-@pytest.mark.parametrize("model", ["no/such/folder", "/no/such", "nothing", "a b/c"])
+@pytest.mark.parametrize("model", ["no/such/folder", "/no/such", "nothing", "a b/c", "no/such"])
 def test_what_is_neither_a_folder_nor_a_hub_id_is_said_so(model: str) -> None:
     assert "there is no such folder" in problem(Checkpoint(model=model))
 

@@ -48,6 +48,23 @@ class BackendSpec:
             UnknownNameError: nothing of that name; the message has the nearest one.
             UsageError: what is found is no backend, does not import, or has no such option.
         """
+        found, options, pool, replay = self._read()
+        made = found(folder=folder, limits=limits, **options)
+        if not isinstance(made, SandboxBackend):
+            raise UsageError(f"{self.name!r} makes a {type(made).__name__}, which is not a SandboxBackend")
+        made = Pool(made, pool) if pool else made
+        return ReplayingBackend(made, folder) if replay else made
+
+    def check(self) -> None:
+        """Say now what `make` would say of the name and the options; nothing is made.
+
+        Raises:
+            UsageError: as `make`.
+        """
+        self._read()
+
+    def _read(self) -> tuple[Callable[..., object], dict[str, object], int, bool]:
+        """The class, its own options, and those of any backend: `pool` and `replay`."""
         found = _find(self.name)
         options = dict(self.options)
         pool = options.pop("pool", 0)
@@ -57,11 +74,7 @@ class BackendSpec:
         if not isinstance(replay, bool):
             raise ConfigError(f"replay = {replay!r}: write true or false")
         _check_options(self.name, found, options)
-        made = found(folder=folder, limits=limits, **options)
-        if not isinstance(made, SandboxBackend):
-            raise UsageError(f"{self.name!r} makes a {type(made).__name__}, which is not a SandboxBackend")
-        made = Pool(made, pool) if pool else made
-        return ReplayingBackend(made, folder) if replay else made
+        return found, options, pool, replay
 
 
 def read_options(texts: Sequence[str]) -> dict[str, object]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from agentdistill.environment import ToolEnvironment
-from agentdistill.errors import TaskError, VerifierError
+from agentdistill.errors import TaskError, UnknownNameError, VerifierError
 from agentdistill.formats.harbor import HarborFile, HarborTask, Mess, read_task
 from agentdistill.records import Message, Record, Snapshot, Task, ToolCall, Verdict
 from agentdistill.sandbox import SandboxBackend
@@ -96,12 +96,17 @@ def check_task(
 
     Raises:
         TaskError: the folder is not that of a task.
+        UnknownNameError: one of `only` is in the name of no check.
         SandboxError: the machinery broke; nothing is said about the task.
     """
     harbor = read_task(folder)
     environment = make(tasks=folder, sandboxes=sandboxes)
     try:
-        for name, check in _checks(_Trial(environment, harbor)):
+        checks = list(_checks(_Trial(environment, harbor)))
+        for part in only:
+            if not any(part in name for name, _ in checks):
+                raise UnknownNameError(f"--only {part!r} fits no check. They are: {'; '.join(n for n, _ in checks)}")
+        for name, check in checks:
             if only and name != _STARTS and not any(part in name for part in only):
                 continue
             began = time.monotonic()

@@ -198,7 +198,7 @@ class Terminal(Tools):
 
     @property
     def patience(self) -> float | None:
-        """See `Tools.patience`: what the task gives all commands together."""
+        """See `Tools.patience`: the task's time for an agent, which bounds each command here."""
         step = self.present_step
         own = step.settings.agent.timeout_sec if step is not None else None
         return own or self.harbor.settings.agent.timeout_sec or None

@@ -59,6 +59,7 @@ class Judge:
         if self._tests is not None:
             return
         for step in harbor.steps or (None,):  # what cannot be judged is not begun
+            self._variables(step)
             verifiers_place(place.root, harbor, step, {})
             for artifact in harbor.settings.artifacts_of(step.settings if step else None):
                 if artifact.service not in (None, "main"):

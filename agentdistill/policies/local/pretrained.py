@@ -54,7 +54,7 @@ class Checkpoint(BaseModel):
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             # Of a hub id too, only a folder is ever loaded: pickles are not even downloaded, nor converted in secret.
-            folder = self._folder()
+            folder = self.find()
             _refuse_pickles(folder)
             common = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
             if self.trust_remote_code:
@@ -70,25 +70,38 @@ class Checkpoint(BaseModel):
             model = _merge(model, Path(self.adapter))
         return model, tokenizer
 
-    def _folder(self) -> Path:
-        """Where the files are; those of a hub id are brought here first."""
+    def find(self) -> Path:
+        """The folder with the files; those of a hub id with a revision are brought here first.
+
+        Raises:
+            ConfigError: there is none.
+        """
         folder = Path(self.model)
         if folder.is_dir():
             return folder
         if not HUB_ID.fullmatch(self.model) or folder.is_absolute():
             raise ConfigError(f"no model can be loaded from {self.model}: there is no such folder")
         from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
         wanted = [*WANTED, *(["*.py"] if self.trust_remote_code else [])]
-        return Path(
-            snapshot_download(
-                self.model,
-                revision=self.revision,
-                local_files_only=self.revision is None,
-                allow_patterns=wanted,
-                ignore_patterns=UNWANTED,
+        try:
+            return Path(
+                snapshot_download(
+                    self.model,
+                    revision=self.revision,
+                    local_files_only=self.revision is None,
+                    allow_patterns=wanted,
+                    ignore_patterns=UNWANTED,
+                )
             )
-        )
+        except LocalEntryNotFoundError as error:
+            if self.revision is not None:
+                raise
+            raise ConfigError(
+                f"no model can be loaded from {self.model}: there is no such folder, nor a hub model of that name on "
+                "this machine; to fetch one, name its revision"
+            ) from error
 
 
 def _refuse_pickles(folder: Path) -> None:
