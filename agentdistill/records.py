@@ -274,9 +274,10 @@ class Recovery(Record):
 class Segment(Record):
     """One training row: token ids of the whole context, and the mask that says which of them carry loss.
 
-    `weights`, `logprobs` (natural, under the distribution the token was sampled from), `teacher_logprobs` and
-    `by_teacher` (whose turn the token belongs to) are empty or have one entry per id; those of tokens without loss
-    mean nothing.
+    `weights`, `logprobs` (natural, under the distribution the token was sampled from), `teacher_logprobs`,
+    `by_teacher` (whose turn the token belongs to) and `teacher_top` (the teacher's likeliest tokens at each place, with
+    their natural log-probabilities, as many at every token that carries loss) are empty or have one entry per id; those
+    of tokens without loss mean nothing.
     """
 
     id: str
@@ -289,6 +290,7 @@ class Segment(Record):
     logprobs: tuple[float, ...] = ()
     teacher_logprobs: tuple[float, ...] = ()
     by_teacher: tuple[bool, ...] = ()
+    teacher_top: tuple[tuple[tuple[int, float], ...], ...] = ()
 
     @property
     def supervised(self) -> int:

@@ -18,7 +18,7 @@ FLOORS = [
     {"environment", "policies", "results", "verification"},
     {"formats"},
     {"rollout", "divergence", "losses", "loading", "playback", "leaks", "curriculum"},
-    {"takeover", "teaching", "segments", "batching", "probing", "triage", "bought", "resuming", "opening", "messes"},
+    {"takeover", "teaching", "segments", "probing", "triage", "bought", "resuming", "opening", "messes"},
     {"curation", "pairs"},
     {"training", "evaluation", "accuracy", "collection", "transcripts", "recovering"},
     {"recipes"},

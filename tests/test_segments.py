@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -26,24 +26,9 @@ from agentdistill.rollout import EpisodeSpec, MakeEnvironment, Rollout
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 from agentdistill.segments import rows_of, segments_of
 from agentdistill.takeover import Takeover, TakeoverConfig
-from agentdistill.training import Pool, TrainingConfig, train
+from agentdistill.training import Pool, Progress, TrainingConfig, train
 
 Ids = tuple[int, ...]
-
-
-@contextmanager
-def forwards(model: Any) -> Iterator[list[torch.Tensor]]:
-    """The ids of every forward pass while this is open."""
-    fed: list[torch.Tensor] = []
-
-    def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        fed.append(named["input_ids"].clone())
-
-    hook = model.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield fed
-    finally:
-        hook.remove()
 
 
 @contextmanager
@@ -103,11 +88,28 @@ class Watched:
 
 
 def trained_on(model: Any, segments: Sequence[Segment]) -> set[Ids]:
-    """The rows that a trainer feeds, cut where their segments end, by what the model's forward sees."""
-    ends = {len(segment.input_ids) for segment in segments}
-    with forwards(model) as fed:
-        train(model, [Pool(segments, 1.0)], TrainingConfig(steps=3, tokens_per_step=10_000), seed=0)
-    return {tuple(row[:end].tolist()) for ids in fed for row in ids for end in ends if end <= len(row)}
+    """All conversations that a trainer feeds, by what the model's forward sees: each way from a root to a node."""
+    ways: set[Ids] = set()
+
+    def note(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        ids, nodes = named["input_ids"][0].tolist(), named["forest"].nodes
+        for node in nodes:
+            above = [token for each in node.above for token in ids[nodes[each].start : nodes[each].stop]]
+            ways.add((*above, *ids[node.start : node.stop]))
+
+    with ExitStack() as stack:
+
+        def begun(progress: Progress) -> None:  # not before: the trainer tries the model out
+            stack.callback(model.base_model.register_forward_pre_hook(note, with_kwargs=True).remove)
+
+        config = TrainingConfig(steps=3, tokens_per_step=10_000)
+        train(model, [Pool(segments, 1.0)], config, seed=0, on_step=begun)
+    return ways
+
+
+def before_the_last(segment: Segment) -> Ids:
+    """Everything before the last token that carries loss: what comes after it is predicted by nobody."""
+    return segment.input_ids[: max(at for at, counts in enumerate(segment.loss_mask) if counts)]
 
 
 def prefix(segment: Segment) -> Ids:
@@ -133,7 +135,7 @@ def check_tokens(watched: Watched, climbs: Sequence[Trajectory], context: int) -
     assert set(refused) <= {"not verified", "SegmentTooLongError"}
     for segment in segments:
         assert prefix(segment) in watched.prompts
-    assert {segment.input_ids for segment in segments} <= trained_on(watched.policy.model, segments)
+    assert set(map(before_the_last, segments)) <= trained_on(watched.policy.model, segments)
     return segments
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from students import SMALL, clean_segments, depot_student, depot_tokenizer, untrained
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from agentdistill.batching import micro_batches
 from agentdistill.errors import NothingSupervisedError, UsageError
 from agentdistill.losses import READY, LossInputs, LossOutput, LossSpec, load_loss, masked_cross_entropy, needs
 from agentdistill.policies.tiny import make_student, make_tokenizer
@@ -29,6 +28,7 @@ from agentdistill.training import (
     save_checkpoint,
     train,
 )
+from agentdistill.training.packing import Batch, micro_batches
 
 SHORT = TrainingConfig(steps=4, tokens_per_step=150, learning_rate=1e-2)
 
@@ -47,6 +47,22 @@ def rows(count: int = 6, seed: int = 0) -> list[Segment]:
         length = int(luck.integers(3, 40))
         made.append(row(length, int(luck.integers(1, length)), str(number), int(luck.integers(1000))))
     return made
+
+
+def alike(count: int, seed: int, shared: int) -> list[Segment]:
+    """Rows that begin with the same ids, some of them longer than others."""
+    luck = np.random.default_rng(seed)
+    common = luck.integers(0, 100, shared).tolist()
+    made = []
+    for each in rows(count, seed):
+        lead = common[: int(luck.integers(0, shared + 1))]
+        ids, mask = (*lead, *each.input_ids), (*(bool(x) for x in luck.random(len(lead)) < 0.2), *each.loss_mask)
+        made.append(each.model_copy(update={"input_ids": ids, "loss_mask": mask}))
+    return made
+
+
+def supervised(row: Segment) -> int:
+    return sum(row.loss_mask[1:])
 
 
 @contextmanager
@@ -124,23 +140,57 @@ def test_padding_and_micro_batches_change_neither_loss_nor_gradients(name):
             assert torch.allclose(value, alone[parameter], rtol=1e-6, atol=1e-9), parameter
 
 
-@given(st.integers(0, 2**31), st.integers(1, 200))
-@settings(max_examples=30)
-def test_micro_batches_hold_every_row_once_and_no_more_cells_than_allowed(seed, most_tokens):
-    made = rows(7, seed)
-    batches = micro_batches(made, most_tokens)
-    found = []
+def way(batch: Batch, index: int) -> list[int]:
+    """The ids that a row's last predicted token comes after, as they lie in a batch."""
+    last = int(batch.predictors[batch.row == index][-1])
+    if batch.forest is None:
+        length = batch.ids.shape[1]
+        return batch.ids[last // length, : last % length + 1].tolist()
+    node = next(each for each in batch.forest.nodes if each.start <= last < each.stop)
+    above = [batch.forest.nodes[each] for each in node.above]
+    return [
+        *(each for n in above for each in batch.ids[0, n.start : n.stop].tolist()),
+        *batch.ids[0, node.start : last + 1].tolist(),
+    ]
+
+
+@given(st.integers(0, 2**31), st.integers(1, 200), st.booleans(), st.integers(0, 25))
+@settings(max_examples=60)
+def test_micro_batches_hold_every_row_once_and_no_more_tokens_than_allowed(seed, most_tokens, packed, shared):
+    made = alike(7, seed, shared)
+    batches = micro_batches(made, most_tokens, packed=packed)
     for batch in batches:
-        ids, mask = batch.ids, batch.mask
-        assert ids.shape == mask.shape == batch.weights.shape == batch.logprobs.shape == batch.by_teacher.shape
-        assert ids.numel() <= most_tokens or len(ids) == 1
-        assert [each.input_ids for each in batch.rows] == [
-            tuple(r.tolist()[: len(b.input_ids)]) for r, b in zip(ids, batch.rows, strict=True)
-        ]
-        for index in range(len(ids)):
-            length = int(mask[index].nonzero().max()) + 1  # here every row ends with a token that carries loss
-            found.append((tuple(ids[index, :length].tolist()), tuple(mask[index, :length].tolist())))
-    assert sorted(found) == sorted((each.input_ids, each.loss_mask) for each in made)
+        assert batch.ids.shape == batch.positions.shape
+        assert batch.computed <= most_tokens or len(batch.rows) == 1
+        assert len(batch.predictors) == len(batch.row) == len(batch.said) == sum(map(supervised, batch.rows))
+        flat, positions = batch.ids.flatten(), batch.positions.flatten()
+        for index, each in enumerate(batch.rows):
+            places = [place for place, counts in enumerate(each.loss_mask) if counts and place]
+            mine = batch.row == index
+            assert batch.said[mine].tolist() == [each.input_ids[place] for place in places]
+            assert positions[batch.predictors[mine]].tolist() == [place - 1 for place in places]
+            assert flat[batch.predictors[mine]].tolist() == [each.input_ids[place - 1] for place in places]
+            assert way(batch, index) == list(each.input_ids[: places[-1]])
+    assert sorted(each.id for batch in batches for each in batch.rows) == sorted(each.id for each in made)
+
+
+def test_what_rows_begin_with_alike_is_computed_once():
+    root, other = tuple(range(100, 140)), tuple(range(50, 60))
+    ways = [(*root, 1, 2, 3), (*root, *other, 4, 5), (*root, *other, 6, 7, 8)]
+    made = [
+        Segment(
+            id=str(at),
+            kind="recovery",
+            trajectory_id="t",
+            input_ids=ids,
+            loss_mask=(False,) * 40 + (True,) * (len(ids) - 40),
+        )
+        for at, ids in enumerate(ways)
+    ]
+    (batch,) = micro_batches(made, 1000)
+    assert batch.computed == 40 + 2 + 10 + 1 + 2  # the last token of each row predicts nothing
+    (padded,) = micro_batches(made, 1000, packed=False)
+    assert padded.computed == 3 * 52
 
 
 def parameters(config: TrainingConfig, seed: int, **settings: Any) -> dict[str, torch.Tensor]:
@@ -177,15 +227,15 @@ def test_training_moves_the_loss_down_along_the_schedule():
 
 
 class Fed:
-    """A model that notes which rows it is trained on."""
+    """A loss that notes which rows it is given, by the tokens of theirs that carry loss."""
 
     def __init__(self) -> None:
-        self.model = untrained()
         self.rows: list[tuple[int, ...]] = []
-        self.model.register_forward_pre_hook(self._note, with_kwargs=True)
 
-    def _note(self, module: Any, arguments: Any, named: dict[str, Any]) -> None:
-        self.rows += [tuple(each) for each in named["input_ids"].tolist()]
+    def __call__(self, inputs: LossInputs) -> LossOutput:
+        for ids, mask in zip(inputs.input_ids, inputs.loss_mask, strict=True):
+            self.rows.append(tuple(ids[mask].tolist()))
+        return masked_cross_entropy(inputs)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
@@ -193,8 +243,8 @@ def test_pools_are_mixed_by_supervised_tokens_however_long_their_rows_are(share)
     many, few = [row(30, 3, f"a{n}", n) for n in range(9)], [row(30, 20, f"b{n}", 50 + n) for n in range(4)]
     fed = Fed()
     config = TrainingConfig(steps=20, tokens_per_step=100)
-    train(fed.model, [Pool(many, share), Pool(few, 1 - share)], config, 0)
-    of_many = {each.input_ids for each in many}
+    train(untrained(), [Pool(many, share, fed), Pool(few, 1 - share, fed)], config, 0)
+    of_many = {each.input_ids[-3:] for each in many}
     tokens = sum(3 for each in fed.rows if each in of_many)
     other = sum(20 for each in fed.rows if each not in of_many)
     assert tokens / (tokens + other) == pytest.approx(share, abs=0.02)
@@ -203,8 +253,8 @@ def test_pools_are_mixed_by_supervised_tokens_however_long_their_rows_are(share)
 def test_every_row_of_a_pool_is_used_before_any_is_used_again():
     made = [row(10, 5, str(n), n) for n in range(8)]
     fed = Fed()
-    train(fed.model, [Pool(made, 1.0)], TrainingConfig(steps=6, tokens_per_step=20), 0)
-    counts = [fed.rows.count(each.input_ids) for each in made]
+    train(untrained(), [Pool(made, 1.0, fed)], TrainingConfig(steps=6, tokens_per_step=20), 0)
+    counts = [fed.rows.count(each.input_ids[-5:]) for each in made]
     assert set(counts) == {3}
 
 
@@ -254,7 +304,7 @@ def test_both_sides_of_a_pair_stand_together_the_chosen_one_first(seed, most_tok
     found = []
     for batch in micro_batches(made, most_tokens):
         assert batch.paired
-        assert batch.ids.numel() <= most_tokens or len(batch.ids) == 2
+        assert batch.computed <= most_tokens or len(batch.rows) == 2
         found += list(zip(batch.rows[0::2], batch.rows[1::2], strict=True))
     assert sorted(found, key=str) == sorted([(each.chosen, each.rejected) for each in made], key=str)
 
@@ -268,11 +318,15 @@ def test_what_a_row_says_of_its_tokens_reaches_the_loss_and_what_it_does_not_say
 
     long, short = full_row(9, 4, "long", 3), row(5, 2, "short", 4)
     one_step([Pool([long, short], 1.0, listening)], 10_000)
-    inputs = heard[0]
-    at = next(index for index, ids in enumerate(inputs.input_ids.tolist()) if tuple(ids) == long.input_ids)
-    plain = next(index for index, ids in enumerate(inputs.input_ids.tolist()) if tuple(ids[:5]) == short.input_ids)
+    inputs = heard[0]  # row by row, the tokens that carry loss, behind one that is predicted by nothing
+    at = inputs.loss_mask.sum(dim=1).tolist().index(4)
+    plain = inputs.loss_mask.sum(dim=1).tolist().index(2)
+    assert inputs.loss_mask[at].tolist() == [False, True, True, True, True]
+    assert inputs.loss_mask[plain].tolist() == [False, True, True, False, False]
+    assert tuple(inputs.input_ids[at, 1:].tolist()) == long.input_ids[-4:]
+    assert tuple(inputs.input_ids[plain, 1:3].tolist()) == short.input_ids[-2:]
     for name in ("weights", "logprobs", "teacher_logprobs", "by_teacher"):
-        assert tuple(getattr(inputs, name)[at].tolist()) == getattr(long, name)
+        assert tuple(getattr(inputs, name)[at, 1:].tolist()) == getattr(long, name)[-4:]
     assert (inputs.weights[plain] == 1).all()
     assert inputs.logprobs[plain].isnan().all()
     assert inputs.teacher_logprobs[plain].isnan().all()
@@ -289,29 +343,33 @@ def test_the_reference_is_the_student_as_it_was_before_the_first_step():
         heard.append(inputs)
         return masked_cross_entropy(inputs)
 
-    model = untrained()
+    model, made = untrained(), full_rows(4)
     config = TrainingConfig(steps=5, tokens_per_step=150, learning_rate=1e-2)
-    train(model, [Pool(full_rows(4), 1.0, listening)], config, 0)
+    train(model, [Pool(made, 1.0, listening)], config, 0)
     fresh = untrained()
+    expected = []
+    for each in made:
+        with torch.no_grad():
+            scores = torch.log_softmax(fresh(input_ids=torch.tensor([each.input_ids])).logits[0], dim=-1)
+        places = [place for place, counts in enumerate(each.loss_mask) if counts and place]
+        expected += [scores[place - 1, each.input_ids[place]].item() for place in places]
+    assert heard
     for inputs in heard:
         assert inputs.reference_logprobs is not None
-        with torch.no_grad():
-            scores = torch.log_softmax(fresh(input_ids=inputs.input_ids).logits[:, :-1], dim=-1)
-        expected = scores.gather(-1, inputs.input_ids[:, 1:, None])[..., 0]
-        wanted = inputs.loss_mask[:, 1:]
-        assert torch.allclose(inputs.reference_logprobs[:, 1:][wanted], expected[wanted], atol=1e-5)
-        assert inputs.reference_logprobs[:, 1:][~wanted].isnan().all()
+        known = inputs.reference_logprobs[inputs.loss_mask].tolist()
+        assert all(min(abs(one - other) for other in expected) < 1e-5 for one in known)
+        assert inputs.reference_logprobs[~inputs.loss_mask].isnan().all()
 
 
 class Counted:
-    """Counts how often a model is run."""
+    """Counts how often a model is run on training rows, which have ids below 100."""
 
     def __init__(self, model: Any) -> None:
         self.model, self.times = model, 0
-        model.register_forward_pre_hook(self._count)
+        model.base_model.register_forward_pre_hook(self._count, with_kwargs=True)
 
-    def _count(self, *arguments: Any) -> None:
-        self.times += 1
+    def _count(self, module: Any, arguments: Any, named: dict[str, torch.Tensor]) -> None:
+        self.times += bool((named["input_ids"] < 100).all())
 
 
 def test_teacher_and_reference_are_only_asked_where_a_loss_needs_them():

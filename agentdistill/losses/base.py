@@ -14,8 +14,11 @@ import torch
 
 from agentdistill.errors import UsageError, nearest
 
-Need = Literal["teacher_logits", "reference_logprobs", "logprobs", "teacher_logprobs", "by_teacher", "pairs"]
-"""What only some losses want. `pairs`: rows that are preference pairs. The rest are fields of `LossInputs`."""
+Need = Literal[
+    "teacher_logits", "teacher_top", "reference_logprobs", "logprobs", "teacher_logprobs", "by_teacher", "pairs"
+]
+"""What only some losses want. `pairs`: rows that are preference pairs. `teacher_top`: the teacher's likeliest tokens
+and their log-probabilities. The rest are fields of `LossInputs`."""
 
 NEEDS: frozenset[str] = frozenset(get_args(Need))
 
@@ -35,6 +38,9 @@ class LossInputs:
         teacher_logprobs: [rows, length] the same under the teacher; NaN where it is not known.
         by_teacher: [rows, length] bool; True where the token belongs to a turn of the teacher.
         teacher_logits: [rows, length, vocabulary] the teacher's, or `None` if the run has no teacher that gives them.
+        teacher_top_ids: [rows, length, k] the tokens that the teacher holds likeliest at each place, if that is all
+            that is known of it, or `None`; at tokens that carry no loss they mean nothing.
+        teacher_top_logprobs: [rows, length, k] their natural log-probabilities.
         reference_logprobs: [rows, length] of each token under the student before it was trained, or `None` if nobody
             asked; NaN where a token carries no loss.
         paired: True if row 2i is the chosen and row 2i + 1 the rejected continuation of pair i.
@@ -49,6 +55,8 @@ class LossInputs:
     teacher_logprobs: torch.Tensor
     by_teacher: torch.Tensor
     teacher_logits: torch.Tensor | None = None
+    teacher_top_ids: torch.Tensor | None = None
+    teacher_top_logprobs: torch.Tensor | None = None
     reference_logprobs: torch.Tensor | None = None
     paired: bool = False
 
@@ -76,17 +84,21 @@ class Loss(Protocol):
 AnyLoss = TypeVar("AnyLoss", bound=Callable[..., LossOutput])
 
 
-def needs(*what: Need, unless: Mapping[str, Need] | None = None) -> Callable[[AnyLoss], AnyLoss]:
+def needs(
+    *what: Need, unless: Mapping[str, Need] | None = None, instead: Mapping[Need, Need] | None = None
+) -> Callable[[AnyLoss], AnyLoss]:
     """Declare on a loss function what it needs, so that the trainer computes it, and only then.
 
     Args:
         what: the names.
         unless: a name that is not needed where the option of the loss that it stands under is on.
+        instead: what will do in place of a need, where the rows have it.
     """
 
     def declare(loss: AnyLoss) -> AnyLoss:
         loss.needs = frozenset(what)  # type: ignore[attr-defined]
         loss.needs_unless = dict(unless or {})  # type: ignore[attr-defined]
+        loss.needs_instead = dict(instead or {})  # type: ignore[attr-defined]
         return loss
 
     return declare
@@ -98,7 +110,7 @@ def needs_of(loss: Loss) -> frozenset[str]:
     Raises:
         UsageError: it needs something that there is not.
     """
-    function, options = _unwrapped(loss)
+    function, options = unwrapped(loss)
     declared = frozenset(getattr(function, "needs", ()))
     for name in sorted(declared - NEEDS):
         known = ", ".join(sorted(NEEDS))
@@ -107,13 +119,18 @@ def needs_of(loss: Loss) -> frozenset[str]:
     return declared - {what for option, what in unless.items() if options.get(option)}
 
 
+def instead_of(loss: Loss) -> Mapping[str, str]:
+    """What will do in place of some of a loss's needs."""
+    return dict(getattr(unwrapped(loss)[0], "needs_instead", {}))
+
+
 def name_of(loss: Loss) -> str:
     """What a loss is called where numbers are shown."""
-    function, _ = _unwrapped(loss)
+    function, _ = unwrapped(loss)
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _unwrapped(loss: Any) -> tuple[Any, Mapping[str, Any]]:
+def unwrapped(loss: Any) -> tuple[Any, Mapping[str, Any]]:
     """The function behind options that were bound, and those options."""
     return (loss.func, loss.keywords) if isinstance(loss, partial) else (loss, {})
 

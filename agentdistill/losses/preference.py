@@ -9,8 +9,47 @@ from pydantic import Field
 
 from agentdistill.errors import UsageError
 from agentdistill.losses.base import LossInputs, LossOutput, known, needs, token_logprobs
+from agentdistill.losses.closed import from_logprobs
 
 
+def _from_logprobs(
+    inputs: LossInputs,
+    now: torch.Tensor,
+    *,
+    beta: float = 0.1,
+    length_normalised: bool = False,
+    reference_free: bool = False,
+    anchor: float = 0.0,
+) -> LossOutput:
+    if not inputs.paired or len(inputs.input_ids) % 2:
+        raise UsageError("dpo learns from preference pairs, and these rows are none")
+    wanted = inputs.loss_mask[:, 1:]
+    gained = now
+    if not reference_free:
+        if inputs.reference_logprobs is None:
+            raise UsageError("dpo needs the log-probabilities of the student before it was trained")
+        reference = known(inputs.reference_logprobs, "log-probability under the reference", inputs)
+        gained = now - reference.to(now.dtype)
+    weights = inputs.weights[:, 1:][wanted].to(now.dtype)
+    row = torch.arange(len(wanted), device=wanted.device)[:, None].expand_as(wanted)[wanted]
+    nothing = torch.zeros(len(wanted), dtype=now.dtype, device=now.device)
+    tokens = nothing.index_add(0, row, torch.ones_like(now)).clamp_min(1)
+    score = nothing.index_add(0, row, weights * gained)
+    if length_normalised:
+        score = score / tokens
+    margin = beta * (score[0::2] - score[1::2])
+    each = -torch.nn.functional.logsigmoid(margin)
+    if anchor:
+        said = nothing.index_add(0, row, weights * now) / tokens
+        each = each - anchor * said[0::2]
+    metrics = {
+        "accuracy": float((margin > 0).sum()) / inputs.normaliser,
+        "margin": float(margin.detach().sum()) / inputs.normaliser,
+    }
+    return LossOutput(each.sum() / inputs.normaliser, metrics)
+
+
+@from_logprobs(_from_logprobs)
 @needs("pairs", "reference_logprobs", unless={"reference_free": "reference_logprobs"})
 def dpo(
     inputs: LossInputs,
@@ -36,30 +75,12 @@ def dpo(
     Raises:
         UsageError: the rows are not pairs, or the reference's log-probabilities are missing.
     """
-    if not inputs.paired or len(inputs.input_ids) % 2:
-        raise UsageError("dpo learns from preference pairs, and these rows are none")
-    wanted = inputs.loss_mask[:, 1:]
     now = token_logprobs(inputs.logits, inputs.input_ids, inputs.loss_mask)
-    gained = now
-    if not reference_free:
-        if inputs.reference_logprobs is None:
-            raise UsageError("dpo needs the log-probabilities of the student before it was trained")
-        reference = known(inputs.reference_logprobs, "log-probability under the reference", inputs)
-        gained = now - reference.to(now.dtype)
-    weights = inputs.weights[:, 1:][wanted].to(now.dtype)
-    row = torch.arange(len(wanted), device=wanted.device)[:, None].expand_as(wanted)[wanted]
-    nothing = torch.zeros(len(wanted), dtype=now.dtype, device=now.device)
-    tokens = nothing.index_add(0, row, torch.ones_like(now)).clamp_min(1)
-    score = nothing.index_add(0, row, weights * gained)
-    if length_normalised:
-        score = score / tokens
-    margin = beta * (score[0::2] - score[1::2])
-    each = -torch.nn.functional.logsigmoid(margin)
-    if anchor:
-        said = nothing.index_add(0, row, weights * now) / tokens
-        each = each - anchor * said[0::2]
-    metrics = {
-        "accuracy": float((margin > 0).sum()) / inputs.normaliser,
-        "margin": float(margin.detach().sum()) / inputs.normaliser,
-    }
-    return LossOutput(each.sum() / inputs.normaliser, metrics)
+    return _from_logprobs(
+        inputs,
+        now,
+        beta=beta,
+        length_normalised=length_normalised,
+        reference_free=reference_free,
+        anchor=anchor,
+    )

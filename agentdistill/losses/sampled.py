@@ -8,8 +8,10 @@ import torch
 from pydantic import Field
 
 from agentdistill.losses.base import LossInputs, LossOutput, known, needs, of_tokens, predicting, weighted_mean
+from agentdistill.losses.closed import per_token
 
 
+@per_token
 @needs("logprobs", "teacher_logprobs")
 def reverse_kl_policy_gradient(
     inputs: LossInputs,
