@@ -106,7 +106,8 @@ def train(
     _check(model, pools, teacher)
     torch.manual_seed(seed)
     with ExitStack() as stack:
-        student = Scored(stack.enter_context(adapted(model, config.lora, adapter)))
+        longest = max((len(row.input_ids) for pool in pools for row in sides(pool.rows)), default=0)
+        student = Scored(stack.enter_context(adapted(model, config.lora, adapter)), longest)
         stack.enter_context(student.packing())
         team = Team.join(student.device, sharded)
         return _Training(student, pools, config, seed, team, teacher, stack).run(on_step, state)
@@ -145,7 +146,7 @@ class _Training:
         self.teacher = None
         if teacher is not None and any(map(_asks_teacher, pools)):
             teacher.train(False)
-            self.teacher = Scored(teacher)
+            self.teacher = Scored(teacher, student.longest)
             if student.packs and not self.teacher.packs:
                 raise UsageError(
                     "the student can compute packed rows and the teacher cannot: score the rows beforehand"

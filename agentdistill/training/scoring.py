@@ -22,6 +22,11 @@ from agentdistill.training.projection import Head, Logits, Work, from_logits, lo
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_KINDS = {"full_attention", "sliding_attention"}
+"""What layers may be; others, such as attention within chunks, show only on long rows what they are."""
+
+_LARGE = 1000.0
+
 _REFUSALS = (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError, KeyError)
 """How models say that they cannot do what is tried."""
 
@@ -29,20 +34,25 @@ _REFUSALS = (TypeError, ValueError, RuntimeError, NotImplementedError, Attribute
 class Scored(torch.nn.Module):
     """A causal language model (or a PEFT model around one) that is called with batches.
 
+    Args:
+        model: the model.
+        longest: tokens of the longest row it will be given: windows of attention that are wider need no trying.
+
     Attributes:
-        model: as it was given.
+        model, longest: as they were given.
         packs: whether it computes packed rows as it does single ones.
         plain: whether its logits are a matrix times its last hidden states.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, longest: int = 0) -> None:
         super().__init__()
         self.model = model
+        self.longest = longest
         was = model.training
         model.train(False)
         with torch.no_grad():
             self.plain = self._is_plain()
-            self.packs = self._packs()
+            self.packs = self._packs(longest)
         model.train(was)
 
     @property
@@ -103,17 +113,28 @@ class Scored(torch.nn.Module):
         return logits[0].index_select(0, back)
 
     def _is_plain(self) -> bool:
-        if type(_head_of(self.inner)) is not torch.nn.Linear:
+        """Whether nothing is done with what the head makes. A cap on logits shows only where they are large."""
+        head = _head_of(self.inner)
+        if type(head) is not torch.nn.Linear:
             return False
-        (batch,) = micro_batches(_probes(self.inner)[:1], 1, packed=False)
+        (batch,) = micro_batches(_probes(self.inner, 16)[:1], 1, packed=False)
         batch = batch.to(self.device)
+        hook = head.register_forward_hook(lambda module, given, made: made * _LARGE)
         try:
-            return _close(self.head().logits_of(self.hidden(batch))(slice(None)), self.logits(batch))
+            own = self.head().logits_of(self.hidden(batch))(slice(None)) * _LARGE
+            return _close(own, self.logits(batch))
         except _REFUSALS:
             return False
+        finally:
+            hook.remove()
 
-    def _packs(self) -> bool:
-        (packed,) = micro_batches(_probes(self.inner), 10**6)
+    def _packs(self, longest: int) -> bool:
+        """Whether a packed row comes to what its rows come to one by one, beyond windows of attention too."""
+        config: Any = self.inner.config.get_text_config()
+        if not set(getattr(config, "layer_types", None) or ()) <= _KINDS:
+            return False
+        window = getattr(config, "sliding_window", None) or 0
+        (packed,) = micro_batches(_probes(self.inner, 16 + (window if window < longest else 0)), 10**6)
         see = self.hidden if self.plain else self.logits
         alone = [see(each.to(self.device)) for row in packed.rows for each in micro_batches([row], 1, packed=False)]
         try:
@@ -135,11 +156,9 @@ def _arguments(batch: Batch) -> dict[str, Any]:
     return arguments
 
 
-def _probes(model: PreTrainedModel) -> list[Segment]:
+def _probes(model: PreTrainedModel, length: int) -> list[Segment]:
     """Rows with what trees have: a common beginning, a common middle of some of them, ends of different length."""
     config: Any = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None) or 0
-    length = 16 + (window if window <= 512 else 0)
     luck = np.random.default_rng(0)
 
     def some(count: int) -> tuple[int, ...]:
