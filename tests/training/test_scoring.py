@@ -1,4 +1,4 @@
-"""Packed rows come to what rows come to one by one, gradients included, on all kinds of models; or nothing is packed."""
+"""Packed rows come to what rows come to one by one, gradients too, on all kinds of models; or nothing is packed."""
 
 from __future__ import annotations
 
