@@ -256,27 +256,31 @@ def _which(choice: Choice) -> Request:
 # ---- score -----------------------------------------------------------------------------------------------------------
 
 
-def score_tokens(segments: Sequence[Segment], scorer: Scorer) -> tuple[list[Segment], Cost]:
+def score_tokens(segments: Sequence[Segment], scorer: Scorer, top: int = 0) -> tuple[list[Segment], Cost]:
     """The segments with the teacher's log-probabilities of all tokens that carry loss, and what that cost.
 
     Args:
         segments: of any kind; the ids must be of the scorer's vocabulary.
         scorer: the teacher.
+        top: so many of its likeliest tokens at each of these places are kept too: enough for a divergence from it
+            without its logits, and without it being there when the student is trained.
 
     Returns:
-        The segments in their order, `teacher_logprobs` filled (0 for tokens without loss). Whole rows are read, and
-        tokens that are scored count as written.
+        The segments in their order, `teacher_logprobs` filled (0 for tokens without loss), and `teacher_top` if asked
+        for. Whole rows are read, and tokens that are scored count as written.
 
     Raises:
         PolicyError: the scorer did not answer.
     """
     wanted = [tuple(at for at, here in enumerate(each.loss_mask) if here and at > 0) for each in segments]
-    asked = [ScoreRequest(each.input_ids, places) for each, places in zip(segments, wanted, strict=True)]
+    asked = [ScoreRequest(each.input_ids, places, top) for each, places in zip(segments, wanted, strict=True)]
     told = []
     for segment, places, scores in zip(segments, wanted, scorer.score(asked), strict=True):
         values = dict(zip(places, scores.logprobs, strict=True))
         row = tuple(values.get(at, 0.0) for at in range(len(segment.input_ids)))
-        told.append(segment.model_copy(update={"teacher_logprobs": row}))
+        likeliest = dict(zip(places, scores.top, strict=True)) if top else {}
+        few = tuple(likeliest.get(at, ()) for at in range(len(segment.input_ids))) if top else segment.teacher_top
+        told.append(segment.model_copy(update={"teacher_logprobs": row, "teacher_top": few}))
     cost = Cost(
         calls=len(segments),
         input_tokens=sum(len(each.input_ids) for each in segments),

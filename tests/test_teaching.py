@@ -8,11 +8,13 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 from agentdistill_environments.depot import Depot
-from students import call, clean_segments, depot_student, diverging, play, run_all, specs_of
+from students import call, clean_segments, depot_student, diverging, play, run_all, specs_of, untrained
 
 from agentdistill.divergence import RandomStep
 from agentdistill.errors import ConfigError
+from agentdistill.losses import LossSpec, load_loss
 from agentdistill.pairs import forest_of, pairs_in, pairs_of, tree_of
 from agentdistill.policies import Request
 from agentdistill.policies.erring import Erring
@@ -24,6 +26,7 @@ from agentdistill.rollout import Rollout
 from agentdistill.segments import rows_of, segments_of
 from agentdistill.takeover import Takeover, TakeoverConfig
 from agentdistill.teaching import choose, explain, rewrite, score_tokens, step_scores, with_critique
+from agentdistill.training import Pool, TrainingConfig, train
 
 
 def make() -> Depot:
@@ -223,6 +226,27 @@ def test_tokens_with_loss_are_scored_as_the_model_scores_them_and_charged():
         told = [p for p, here in zip(row.teacher_logprobs, row.loss_mask, strict=True) if here]
         assert all(p < 0 and math.isfinite(p) for p in told)
         assert {p for p, here in zip(row.teacher_logprobs, row.loss_mask, strict=True) if not here} == {0.0}
+
+
+def test_the_likeliest_tokens_are_the_models_own_and_a_divergence_can_be_learnt_from_them():
+    student = depot_student()
+    rows = list(clean_segments())[:3]
+    scored, _ = score_tokens(rows, student, top=4)
+    for row in scored:
+        with torch.no_grad():
+            logprobs = student.model(input_ids=torch.tensor([row.input_ids])).logits[0].log_softmax(dim=-1)
+        for at, here in enumerate(row.loss_mask):
+            if not here:
+                assert row.teacher_top[at] == ()
+                continue
+            values, ids = logprobs[at - 1].topk(4)
+            assert [token for token, _ in row.teacher_top[at]] == ids.tolist()
+            assert [value for _, value in row.teacher_top[at]] == pytest.approx(values.tolist(), abs=1e-4)
+    learner, seen = untrained(), []
+    loss = load_loss(LossSpec(name="reverse_kl"))
+    config = TrainingConfig(steps=30, tokens_per_step=200, learning_rate=1e-2)
+    train(learner, [Pool(scored, 1.0, loss)], config, 0, seen.append)
+    assert seen[-1].loss < 0.6 * seen[0].loss
 
 
 def test_a_step_scores_where_the_teacher_would_have_done_the_same():

@@ -258,6 +258,27 @@ def test_every_row_of_a_pool_is_used_before_any_is_used_again():
     assert set(counts) == {3}
 
 
+def test_recoveries_from_one_state_are_drawn_together_and_their_context_is_computed_once():
+    made = []
+    for state in range(6):
+        context = np.random.default_rng(state).integers(0, 100, 60).tolist()
+        for way in range(4):
+            ids = (*context, *np.random.default_rng(100 + 10 * state + way).integers(0, 100, 6).tolist())
+            row = Segment(
+                id=f"{state}-{way}",
+                kind="recovery",
+                trajectory_id="t",
+                input_ids=ids,
+                loss_mask=(False,) * 60 + (True,) * 6,
+            )
+            made.append(row)
+    seen: list[Progress] = []
+    fed = Fed()
+    train(untrained(), [Pool(made, 1.0, fed)], TrainingConfig(steps=6, tokens_per_step=24), 0, seen.append)
+    assert [each.computed_tokens for each in seen] == [60 + 4 * 5] * 6
+    assert sorted(fed.rows) == sorted(each.input_ids[-6:] for each in made)
+
+
 # ---- pools with losses of their own ----------------------------------------------------------------------------------
 
 

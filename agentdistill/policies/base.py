@@ -76,20 +76,26 @@ class Joinable(Policy, Protocol):
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """Which tokens of a text to score: `ids` is all of it, `wanted` the places in it, none of them 0."""
+    """Which tokens of a text to score: `ids` is all of it, `wanted` the places in it, none of them 0.
+
+    `top`: how many of the likeliest tokens at each of these places are wanted as well.
+    """
 
     ids: tuple[int, ...]
     wanted: tuple[int, ...]
+    top: int = 0
 
 
 @dataclass(frozen=True)
 class Scores:
     """Natural log-probabilities, one for each wanted place: of the id there, given all ids before it.
 
-    They are the model's own, at temperature 1 and with nothing cut off.
+    They are the model's own, at temperature 1 and with nothing cut off. `top` has for each place the ids that are
+    likeliest there, as many as were asked for, with theirs.
     """
 
     logprobs: tuple[float, ...]
+    top: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 @runtime_checkable

@@ -294,6 +294,10 @@ class EndpointPolicy:
     def _score(self, request: ScoreRequest) -> Scores:
         if not all(0 < place < len(request.ids) for place in request.wanted):
             raise ValueError("only places behind the first of the ids can be scored")
+        if request.top:
+            raise PolicyError(
+                f"{self.caller.url}: the likeliest tokens are read from local models only, not from servers"
+            )
         body: dict[str, Any] = {"model": self.config.model, "prompt": list(request.ids), "max_tokens": 1}
         body |= {"temperature": 1.0}
         if self.config.scoring == "echo":

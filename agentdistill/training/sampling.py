@@ -50,6 +50,8 @@ def lacking(row: Segment) -> Iterator[str]:
 class Sampler:
     """Draws rows without replacement, in an order shuffled anew each time all have been drawn.
 
+    Rows with the same context follow one another, so that it is computed once for all that a step draws of them.
+
     Raises:
         NothingSupervisedError: there is no row, or one without a supervised token.
     """
@@ -59,6 +61,7 @@ class Sampler:
             raise NothingSupervisedError("a pool of training data is empty or has a row without a supervised token")
         self.rows = rows
         self.luck = np.random.default_rng(seed)
+        self.families = _families(rows)
         self.order: list[int] = []
         self.owed = 0.0
 
@@ -68,10 +71,24 @@ class Sampler:
         drawn: list[int] = []
         while self.owed > 0:
             if not self.order:
-                self.order = self.luck.permutation(len(self.rows)).tolist()
+                shuffled = self.luck.permutation(len(self.families)).tolist()
+                self.order = [row for family in shuffled for row in self.families[family]]
             drawn.append(self.order.pop())
             self.owed -= _counted(self.rows[drawn[-1]])
         return [self.rows[index] for index in drawn]  # type: ignore[return-value]
+
+
+def _families(rows: Rows) -> list[list[int]]:
+    """Rows by what stands before their first token with loss: several recoveries from one state are one family."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        found.setdefault(_context(row), []).append(index)  # type: ignore[arg-type]
+    return list(found.values())
+
+
+def _context(row: Segment | PreferencePair) -> tuple[int, ...]:
+    first = row.chosen if isinstance(row, PreferencePair) else row
+    return first.input_ids[: first.loss_mask.index(True)]
 
 
 def _counted(row: Segment | PreferencePair) -> int:

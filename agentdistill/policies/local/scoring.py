@@ -50,12 +50,25 @@ def _score_batch(model: Any, requests: Sequence[ScoreRequest]) -> list[Scores]:
     if "past_key_values" not in inspect.signature(model.forward).parameters:  # a recurrent one: all at once
         begin, edges, cached = 0, [0, longest], {}
     found = [torch.zeros(len(requests), begin, device=ids.device)]
+    most = max(request.top for request in requests)
+    likeliest: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by the position that predicts them
     for start, stop in itertools.pairwise(edges):
         output = model(input_ids=ids[:, start:stop], logits_to_keep=1 if stop <= begin else 0, **cached)
         if start >= begin:
             logprobs = torch.log_softmax(output.logits.float(), dim=-1)
             found.append(logprobs.gather(2, ids[:, start + 1 : stop + 1, None])[..., 0])
+            if most:
+                values, tokens = (each.cpu() for each in logprobs.topk(min(most, vocabulary - 1), dim=-1))
+                likeliest |= {start + at: (tokens[:, at], values[:, at]) for at in range(stop - start)}
     told = torch.cat(found, dim=1).tolist()  # of the id behind each position
     return [
-        Scores(tuple(row[place - 1] for place in request.wanted)) for row, request in zip(told, requests, strict=True)
+        Scores(
+            tuple(row[place - 1] for place in request.wanted),
+            tuple(_likeliest(*likeliest[place - 1], index, request.top) for place in request.wanted if request.top),
+        )
+        for index, (row, request) in enumerate(zip(told, requests, strict=True))
     ]
+
+
+def _likeliest(tokens: torch.Tensor, values: torch.Tensor, row: int, top: int) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(tokens[row, :top].tolist(), values[row, :top].tolist(), strict=True))
