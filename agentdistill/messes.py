@@ -16,7 +16,7 @@ from pydantic import Field
 
 from agentdistill.config import read_config
 from agentdistill.environment import ToolEnvironment
-from agentdistill.errors import ConfigError, TaskError, nearest
+from agentdistill.errors import ConfigError, TaskError, nearest, printable
 from agentdistill.formats.harbor import HarborTask, Mess, find_tasks, read_task
 from agentdistill.records import Completion, Message, Record, Task, ToolCall, Trajectory, derive_seed, digest_of
 from agentdistill.rollout import Episode, EpisodeSpec
@@ -55,7 +55,7 @@ class Start:
 
     def problem(self, told: str) -> TaskError:
         """What is wrong with this mess, in one line."""
-        return TaskError(" ".join(f"{self.root / self.folder}: messes/{self.mess.name}/mess.toml: {told}".split()))
+        return TaskError(printable(f"{self.root / self.folder}: messes/{self.mess.name}/mess.toml: {told}"))
 
 
 @dataclass(frozen=True)

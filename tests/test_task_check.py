@@ -95,6 +95,23 @@ def test_a_task_that_is_there_is_not_written_over(task: Path, capsys: pytest.Cap
     assert (task / "instruction.md").read_text() == "Mine."
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("task", "new", "mine", "--tasks", "{file}"), "cannot be written: Not a directory"),
+        (("task", "check", "{tasks}", "--environment", "depot"), "do not fit depot"),
+    ],
+)
+def test_a_command_that_cannot_be_done_is_one_line(
+    task: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([each.format(file=task / "task.toml", tasks=task.parent) for each in given])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert told in said.err
+
+
 # ---- what is found ---------------------------------------------------------------------------------------------------
 
 SOLVED = "-(-total // size)"
@@ -125,6 +142,13 @@ def test_what_makes_a_task_unfit_is_found(
     check = found(task, backend, only)
     assert check.status == "failed"
     assert told in check.detail
+
+
+def test_what_a_script_says_commands_no_terminal(task: Path, backend: BubblewrapBackend) -> None:
+    put(task / "solution" / "solve.sh", "printf '\\033[2J\\033]0;mine\\007no luck'; exit 3")
+    detail = found(task, backend, "solution").detail
+    assert detail.endswith("[2J ]0;mine no luck")
+    assert detail.isprintable()
 
 
 def test_tests_that_judge_by_luck_are_found(task: Path, backend: BubblewrapBackend) -> None:

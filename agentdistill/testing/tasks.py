@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from agentdistill.environment import ToolEnvironment
-from agentdistill.errors import TaskError, UnknownNameError, VerifierError
+from agentdistill.errors import TaskError, UnknownNameError, VerifierError, printable
 from agentdistill.formats.harbor import HarborFile, HarborTask, Mess, read_task
 from agentdistill.messes import Start, act_out, rewound
 from agentdistill.records import Message, Record, Snapshot, Task, ToolCall, Trajectory, Verdict
@@ -120,7 +120,7 @@ def check_task(
                 status, detail = "failed", str(reason)
             except VerifierError as reason:
                 status, detail = "failed", f"the verifier broke: {reason}"
-            told = " ".join(detail.split())[:300]
+            told = printable(detail)[:300]
             seconds = round(time.monotonic() - began, 3)
             yield TaskCheck(task=folder.name, name=name, status=status, detail=told, seconds=seconds)
             if name == _STARTS and status == "failed":

@@ -215,7 +215,7 @@ def test_a_complaint_does_not_quote_a_line_of_any_length(terminal: Terminal) -> 
 def test_folders_that_come_to_the_same_task_are_refused(tmp_path: Path) -> None:
     for name in ("a/b", "a-b"):
         shutil.copytree(RENAME, tmp_path / name)
-    with pytest.raises(TaskError, match="'a-b' and 'a/b' would both be task|'a/b' and 'a-b' would both be task"):
+    with pytest.raises(TaskError, match="would both be task 'terminal-a-b'"):
         Terminal(tasks=tmp_path).make_tasks("train", 2)
 
 
