@@ -20,6 +20,7 @@ from agentdistill.collection import CHUNK, Collector
 from agentdistill.divergence import DetectorSpec
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import BudgetError, ConfigError, TaskError
+from agentdistill.formats.harbor import find_tasks, read_task
 from agentdistill.kept import kept_traces
 from agentdistill.ledger import Budget, CallLedger
 from agentdistill.loading import load_policy
@@ -215,12 +216,14 @@ def _tasks(config: CollectConfig, environment: ToolEnvironment) -> list[Task]:
     Raises:
         TaskError: there are none, or one cannot be read.
     """
-    splits = ("train", "heldout") if config.split == "all" else (config.split,)
+    known = sorted({read_task(folder).split for folder in find_tasks(config.tasks)})
     most = 1_000_000  # more folders than anybody has
+    splits = known if config.split == "all" else [config.split]
     found = [task for split in splits for task in environment.make_tasks(split, most)]
     environment.close()
     if not found:
-        raise TaskError(f"there is no task of the split {config.split!r} under {config.tasks}: name another --split")
+        there = ", ".join(known) or "no task folders"
+        raise TaskError(f"there is no task of the split {config.split!r} under {config.tasks}, there are: {there}")
     return found
 
 

@@ -128,6 +128,13 @@ class UnreadableRewardError(VerifierError):
     """A reward file does not hold finite numbers in the form it must have."""
 
 
+def printable(text: str) -> str:
+    """A text as one line for a terminal: what cannot be printed, such as the escape that begins a terminal's commands,
+    and every run of white space, becomes one blank. Names and output in a message may be anybody's.
+    """
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint such as `` Did you mean 'repair'?`` for a misspelt name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)

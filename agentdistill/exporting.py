@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -68,7 +70,8 @@ def export(
         tokenizer: folder with the student's tokenizer, for ids, where the run does not know it.
 
     Raises:
-        ConfigError: the folder is in use, or something is missing for the format; the message says what.
+        ConfigError: the folder is in use or cannot be written, or something is missing for the format; the message
+            says what.
         StoreError: `folder` holds no run.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -89,11 +92,26 @@ def export(
     for row in found:
         sides[split_of(row.task.content_hash, test_share) if split_by == "task" else "train"].append(row)
     ending = "parquet" if parquet else "jsonl"
-    for side, rows in sides.items():
-        if rows:
-            done.rows[side] = write_rows((row.value for row in rows), out / f"{side}.{ending}")
-    write_card(out, form, ending, sides, kept, split_by, test_share)
+    with _whole(out) as part:
+        for side, rows in sides.items():
+            if rows:
+                done.rows[side] = write_rows((row.value for row in rows), part / f"{side}.{ending}")
+        write_card(part, form, ending, sides, kept, split_by, test_share)
     return done
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place at the end: who finds `out` finds all of it."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as kept:
+            part = Path(kept) / out.name
+            part.mkdir()
+            yield part
+            part.rename(out)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def write_card(
@@ -141,7 +159,7 @@ def _rows(
     for each in kept:
         task, told = each.trajectory.task, _about(each)
         if form == "atif":
-            yield Row(task, told["tokens"], write_atif(_without_truth(each)))
+            yield Row(task, told["tokens"], write_atif(_without_truth(each), world=_restored_world(each)))
         elif form == "messages":
             yield Row(task, told["tokens"], {**told, **messages_row(each.trajectory, each.learnt)})
         elif each.recovery is not None and each.failure is not None:
@@ -212,21 +230,25 @@ def _models(kept: Sequence[Kept], actor: str) -> list[str]:
     )
 
 
-def _without_truth(each: Kept) -> Any:
-    """The trace without what only the environment knows: the task's data, the verdict's words, and all worlds but one.
+def _restored_world(each: Kept) -> str:
+    """The digest of the world in which a recovery began; empty where there is none."""
+    parent = each.trajectory.parent
+    world = each.trajectory.world(parent.step) if parent else None
+    return world.world_digest if world else ""
 
-    The one that is left is where the takeover began: the document names it.
+
+def _without_truth(each: Kept) -> Any:
+    """The trace without what only the environment knows: the task's data, the verdict's words, and the worlds.
+
+    A world has the environment's state, which may hold verdicts of a task's earlier steps, and its luck.
     """
     trace = each.trajectory
-    fork = trace.parent.step if trace.parent else 0
-    steps = tuple(
-        step if at == fork else step.model_copy(update={"snapshot": None}) for at, step in enumerate(trace.steps, 1)
-    )
+    steps = tuple(step.model_copy(update={"snapshot": None}) for step in trace.steps)
     verdict = trace.verdict and trace.verdict.model_copy(update={"detail": ""})
     bare = trace.model_copy(
         update={
             "task": trace.task.model_copy(update={"data": {}}),
-            "start": trace.start if trace.parent and fork == 0 else None,
+            "start": None,
             "steps": steps,
             "verdict": verdict,
         }

@@ -16,10 +16,11 @@ from messy import Messy, Solving, write_task
 from rich.console import Console
 from test_cli import ENVIRONMENT, one_line, typed
 
+from agentdistill import exporting
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.collecting import CollectConfig, collect
 from agentdistill.formats.atif import read_atif
-from agentdistill.formats.tables import split_of
+from agentdistill.formats.tables import split_of, write_rows
 from agentdistill.policies.endpoint import EndpointConfig
 from agentdistill.policies.tiny import TinyConfig, make_student, make_tokenizer, save_student
 from agentdistill.records import Recovery
@@ -193,6 +194,60 @@ def test_parquet_holds_what_json_lines_hold(capsys, collected, tokenizer, tmp_pa
         assert rows == lines
 
 
+def test_what_only_the_environment_knows_is_in_no_document(capsys, collected, tmp_path):
+    run, _ = collected
+    assert typed(capsys, "export", run, "--format", "atif", "--split-by", "none", "--out", tmp_path / "out")[0] == 0
+    documents = both(tmp_path / "out")
+    with RunStore.read(run) as store:
+        worlds = {each.trajectory.id: each for _, each in store.recoveries()}
+    for document in documents:
+        trace = read_atif(document)
+        assert [step.snapshot for step in trace.steps if step.snapshot] == []
+        left = worlds[trace.id].trajectory
+        told = document["extra"]["agentdistill"]["snapshot_id"]
+        assert told == left.world(left.parent.step).world_digest
+        assert told in json.dumps(document["steps"])
+    assert "rng" not in json.dumps(documents)
+
+
+def test_documents_in_parquet_are_read_back_by_datasets(capsys, collected, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    run, _ = collected
+    options = ("export", run, "--format", "atif", "--split-by", "none")
+    assert typed(capsys, *options, "--out", tmp_path / "lines")[0] == 0
+    assert typed(capsys, *options, "--parquet", "--out", tmp_path / "table")[0] == 0
+    files = str(tmp_path / "table" / "train.parquet")
+    rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert [dict(row) for row in rows] == both(tmp_path / "lines")
+
+
+def test_half_characters_are_written_as_lines_and_as_a_table(tmp_path):
+    pytest.importorskip("pyarrow")
+    for name in ("a.jsonl", "a.parquet"):
+        assert write_rows([{"text": "\ud800", "nested": [{"text": "\ud800"}]}], tmp_path / name) == 1
+
+
+def test_an_export_that_fails_leaves_nothing_in_its_place(collected, tmp_path, monkeypatch):
+    def broken(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    run, _ = collected
+    monkeypatch.setattr(exporting, "write_card", broken)
+    with pytest.raises(KeyboardInterrupt):
+        exporting.export(run, "messages", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_splits_are_all_that_there_are(capsys, tmp_path):
+    write_task(tmp_path / "tasks", "one")
+    write_task(tmp_path / "tasks", "two", split="validation")
+    own = own_policies(tmp_path, tmp_path / "tasks")
+    given = arguments(tmp_path / "tasks", tmp_path / "run", f"{own}:student", f"{own}:teacher", "--split", "all")
+    code, out, err = typed(capsys, *given)
+    assert code == 0, err
+    assert json.loads(out)["tasks"] == 2
+
+
 def test_a_secret_that_was_said_is_in_no_export(capsys, collected, tokenizer, tmp_path, monkeypatch):
     run, _ = collected
     monkeypatch.setenv("SOME_API_KEY", "This is task one")
@@ -318,6 +373,7 @@ def test_what_cannot_be_exported_is_one_line(capsys, collected, tmp_path):
         (tmp_path, "--format", "atif", "--out", tmp_path / "a"): "not the folder of a run",
         (run, "--format", "atif", "--out", tmp_path / "a", "--arm", "colect"): "Did you mean 'collect'",
         (run, "--format", "atif", "--out", tmp_path / "a", "--split-by", "day"): "--split-by is one of task, none",
+        (run, "--format", "atif", "--out", used / "file" / "a"): "a cannot be written: ",
     }.items():
         assert expected in one_line(typed(capsys, "export", *given))
         assert not (tmp_path / "a").exists()

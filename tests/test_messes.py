@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -254,6 +255,16 @@ def test_a_run_can_be_shown_again(tasks, tmp_path, capsys):
     assert report.digest in shown.replace("\n", "")
 
 
+def test_names_of_others_are_shown_as_they_are_and_command_no_terminal(tasks, tmp_path, capsys):
+    file = tasks / "two" / "task.toml"
+    odd = 'family = "[/b] [red]x[/red] \\u001b[2J"'
+    file.write_text(re.sub(r"(?m)^family = .*", lambda _: odd, file.read_text()))
+    main(["evaluate", MENDER, "--from-messes", str(tasks), "--folder", str(tmp_path / "run")])
+    said = capsys.readouterr().out
+    assert "[/b] [red]x[/red] [2J" in said
+    assert "\x1b" not in said
+
+
 def test_settings_of_sampling_leave_room_for_a_whole_file(tasks):
     assert MessConfig.model_validate({"tasks": tasks, "sampling": {"temperature": 0.5}}).sampling.max_new_tokens == 1024
     assert MessConfig.model_validate({"tasks": tasks, "sampling": {"max_new_tokens": 7}}).sampling.max_new_tokens == 7
@@ -357,6 +368,7 @@ def test_the_world_that_a_mess_leads_to_can_be_pinned(tasks, tmp_path):
         (("climbers:Mender", "--from-messes", "TASKS", "--split", "test"), "heldout, train or all"),
         (("climbers:Mender", "--from-messes", "TASKS", "--tries", "0"), "--tries"),
         (("climbers:Mender", "--from-messes", "TASKS", "--sandbox", "bublewrap"), "Did you mean 'bubblewrap'"),
+        (("--from-messes", "TASKS", "--environment", "depot"), "do not fit depot"),
         (("climbers:Mender", "--from-messes", "TASKS", "--sampling", "{temprature = 1}"), "Did you mean 'temperature'"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agentdistill_environments.terminal import Terminal
@@ -94,9 +95,27 @@ def test_a_task_that_is_there_is_not_written_over(task: Path, capsys: pytest.Cap
     assert (task / "instruction.md").read_text() == "Mine."
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("task", "new", "mine", "--tasks", "{file}"), "cannot be written: Not a directory"),
+        (("task", "check", "{tasks}", "--environment", "depot"), "do not fit depot"),
+    ],
+)
+def test_a_command_that_cannot_be_done_is_one_line(
+    task: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([each.format(file=task / "task.toml", tasks=task.parent) for each in given])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert told in said.err
+
+
 # ---- what is found ---------------------------------------------------------------------------------------------------
 
 SOLVED = "-(-total // size)"
+PINNED = f'"hand"\nworld = "{"0" * 64}"'
 UNFIT: list[tuple[str, str, Callable[[Path], object]]] = [
     ("solution", "the solution scores 0", lambda at: put(at / "solution/solve.sh", "true")),
     ("solution", "ended with 3: no luck", lambda at: put(at / "solution/solve.sh", "echo no luck; exit 3")),
@@ -107,8 +126,9 @@ UNFIT: list[tuple[str, str, Callable[[Path], object]]] = [
     ("cheat", "(cheats/own.sh) scores 1", lambda at: shutil.copytree(at / "solution", at / "cheats").rename(at / "x")),
     ("as it is", "as it is scores 1", lambda at: change(at / MESS / "mess.toml", "total // size + 1|'", f"{SOLVED}|'")),
     ("recovered", "recover.sh scores 0", lambda at: put(at / MESS / "recover.sh", "true")),
-    ("recovered", "action 3: error: there is no tool 'run'", lambda at: more(at, 'tool = "run"')),
-    ("recovered", "ends the task with action 3", lambda at: more(at, 'tool = "submit"\n[[actions]]\ntool = "bash"')),
+    ("recovered", "actions[2].tool: there is no tool 'run'", lambda at: more(at, 'tool = "run"')),
+    ("recovered", "actions[2] ends the task", lambda at: more(at, 'tool = "submit"\n[[actions]]\ntool = "bash"')),
+    ("recovered", "world: its actions lead to", lambda at: change(at / MESS / "mess.toml", '"hand"', PINNED)),
 ]  # fmt: skip
 
 
@@ -122,6 +142,13 @@ def test_what_makes_a_task_unfit_is_found(
     check = found(task, backend, only)
     assert check.status == "failed"
     assert told in check.detail
+
+
+def test_what_a_script_says_commands_no_terminal(task: Path, backend: BubblewrapBackend) -> None:
+    put(task / "solution" / "solve.sh", "printf '\\033[2J\\033]0;mine\\007no luck'; exit 3")
+    detail = found(task, backend, "solution").detail
+    assert detail.endswith("[2J ]0;mine no luck")
+    assert detail.isprintable()
 
 
 def test_tests_that_judge_by_luck_are_found(task: Path, backend: BubblewrapBackend) -> None:
@@ -206,3 +233,14 @@ def test_an_unfit_task_ends_the_command_with_1(task: Path, capsys: pytest.Captur
 @pytest.mark.parametrize("folder", find_tasks(TASKS), ids=lambda folder: folder.name)
 def test_every_task_in_the_house_is_fit(folder: Path, backend: BubblewrapBackend) -> None:
     assert not [check for check in check_task(Terminal, folder, backend) if check.status == "failed"]
+
+
+def test_the_steps_of_a_mess_are_not_those_of_whoever_climbs_out(task: Path, backend: BubblewrapBackend) -> None:
+    class Short(Terminal):
+        """Gives as many steps as the mess takes."""
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(step_limit=2, **settings)
+
+    check = found(task, backend, "recovered", Short)
+    assert check.status == "passed", check.detail

@@ -353,6 +353,12 @@ def link(path: Path, to: str = "/etc/passwd") -> None:
     path.symlink_to(to)
 
 
+def lead_away(folder: Path) -> None:
+    """Put the folder elsewhere, and a link to it in its place."""
+    elsewhere = folder.rename(folder.parents[2] / "elsewhere")
+    folder.symlink_to(elsewhere)
+
+
 Change = Callable[[Path], object]
 # What is done to the folder of several steps, the file at fault, and some of what is told about it.
 BROKEN_FOLDERS: list[tuple[str, Change, str]] = [
@@ -376,6 +382,8 @@ BROKEN_FOLDERS: list[tuple[str, Change, str]] = [
     ("steps/first/tests/test.sh", lambda at: (at / "tests" / "test.sh").unlink(), "is missing"),
     ("steps/first/instruction.md", lambda at: (at / "steps/first/instruction.md").unlink(), "is missing"),
     ("steps/first/instruction.md", lambda at: put(at / "steps/first/instruction.md", ""), "is empty"),
+    ("steps", lambda at: lead_away(at / "steps"), "is a link"),
+    ("steps/first", lambda at: lead_away(at / "steps" / "first"), "is a link"),
     ("steps/first/solution/solve.sh", lambda at: put(at / "steps/first/solution/x"), "is missing"),
     ("steps/second/workdir/l", lambda at: link(at / "steps/second/workdir/l"), "is a link"),
     ("steps/second/trajectory.json", lambda at: put(at / "steps/second/trajectory.json", "{}"), "cannot be given"),

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from agentdistill.errors import printable
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -52,6 +55,6 @@ def check(
         table = Table("check", "status", "detail")
         colours = {"passed": "green", "failed": "red", "not_applicable": "dim"}
         for each in checks:
-            table.add_row(each.name, f"[{colours[each.status]}]{each.status}[/]", each.detail)
+            table.add_row(each.name, f"[{colours[each.status]}]{each.status}[/]", escape(printable(each.detail)))
         Console().print(table)
     raise typer.Exit(1 if failed else 0)

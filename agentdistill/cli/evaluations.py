@@ -134,11 +134,11 @@ def _name_of(student: str) -> str:
 
 def _list(tasks: Path, environment: str, only: list[str], split: str, as_json: bool) -> None:
     """Say what there is to climb out of; nothing is run, and no model's library is needed."""
-    from agentdistill.loading import load_environment
     from agentdistill.messes import ENVIRONMENT, read_set
+    from agentdistill.opening import open_environments
     from agentdistill.report.recovery import listed
 
-    bare = load_environment(environment or ENVIRONMENT)(tasks=tasks)
+    bare = open_environments(environment or ENVIRONMENT, {"tasks": tasks})()
     try:
         listing = listed(read_set(tasks, bare, only, split))
     finally:

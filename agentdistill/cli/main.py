@@ -23,7 +23,7 @@ from agentdistill.cli import (
     tasks,
 )
 from agentdistill.cli.progress import ConsoleWatcher
-from agentdistill.errors import AgentDistillError, UsageError
+from agentdistill.errors import AgentDistillError, UsageError, printable
 
 INTERRUPTED = 130
 WIDTH = 140
@@ -154,5 +154,5 @@ def _out() -> Console:
 
 
 def _stop(code: int, line: str) -> None:
-    print(f"agentdistill: {line}", file=sys.stderr)
+    print(f"agentdistill: {printable(line)}", file=sys.stderr)
     sys.exit(code)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from agentdistill.errors import printable
 
 SECONDS = 30.0
 """Between two lines about one stage in a pipe."""
@@ -45,7 +48,7 @@ class ConsoleWatcher:
         self.started = time.monotonic()
         self.stage = stage
         self.done, self.total, self.told = 0, total, self.started
-        self.bar = self.progress.add_task(stage, total=total, note="")
+        self.bar = self.progress.add_task(escape(stage), total=total, note="")
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Move the bar; in a pipe, leave a line now and then."""
@@ -53,12 +56,12 @@ class ConsoleWatcher:
         if not self.console.is_terminal and time.monotonic() - self.told > SECONDS:
             self.told = time.monotonic()
             of = f" of {self.total:,}" if self.total else ""
-            line = f"{self.told - self.began:6.1f} s  {self.stage}: {self.done:,}{of} {note}".rstrip()
+            line = f"{self.told - self.began:6.1f} s  {self.stage}: {self.done:,}{of} {printable(note)}".rstrip()
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         if self.bar is not None:
             self.progress.update(self.bar, advance=amount)
             if note:
-                self.progress.update(self.bar, note=note)
+                self.progress.update(self.bar, note=escape(printable(note)))
 
     def end(self, note: str = "") -> None:
         """Leave one line about the stage and how long it took."""
@@ -67,5 +70,5 @@ class ConsoleWatcher:
             self.bar = None
         now = time.monotonic()
         took = f"{now - self.started:5.1f} s"
-        line = f"{now - self.began:6.1f} s  {self.stage}" + (f": {note}" if note else "")
+        line = f"{now - self.began:6.1f} s  {self.stage}" + (f": {printable(note)}" if note else "")
         self.console.print(f"{line}  ({took.strip()})", highlight=False, markup=False, soft_wrap=True)

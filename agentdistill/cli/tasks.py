@@ -40,7 +40,7 @@ def check(
     """Check tasks: what solution, nothing, wrong fixes, cheats, messes and recoveries score, and that nothing leaks."""
     from agentdistill.errors import TaskError
     from agentdistill.formats.harbor import find_tasks, read_task
-    from agentdistill.loading import load_environment
+    from agentdistill.opening import open_environments
     from agentdistill.sandbox.loading import BackendSpec, read_options
     from agentdistill.testing.tasks import check_task
 
@@ -49,7 +49,7 @@ def check(
         raise TaskError(f"there is no task folder, with a task.toml, in {str(folder)!r}")
     for each in folders:
         read_task(each)  # a folder that cannot be read is told before the first is run
-    make = load_environment(environment)
+    make = open_environments(environment, {"tasks": folder})
     backend = BackendSpec(sandbox, read_options(options)).make()
     found = []
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from agentdistill.chat.values import whole
 from agentdistill.errors import ConfigError
 from agentdistill.redaction import redact_json
 
@@ -34,13 +35,12 @@ def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> int:
     Raises:
         ConfigError: Parquet is asked for, and pyarrow is not installed.
     """
-    clean = [redact_json(json.dumps(row, ensure_ascii=False)) for row in rows]
+    clean = [whole(redact_json(json.dumps(row, ensure_ascii=False))) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         _write_parquet([json.loads(line) for line in clean], path)
     else:
-        text = "".join(line + "\n" for line in clean)
-        path.write_text(text.encode("utf-8", "replace").decode(), "utf-8")
+        path.write_text("".join(line + "\n" for line in clean), "utf-8")
     return len(clean)
 
 

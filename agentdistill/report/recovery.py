@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agentdistill.errors import printable
 from agentdistill.messes import TaskSet
 from agentdistill.report.text import bar_of
 from agentdistill.results import ArmResult, MessReport
@@ -24,7 +25,7 @@ def render_recovery(report: MessReport, one_by_one: bool = False) -> RenderableT
         report: what there is to show.
         one_by_one: show each mess as well.
     """
-    table = Table(title=f"recovery from messes: {benchmark_of(report)}", title_justify="left")
+    table = Table(title=Text(f"recovery from messes: {benchmark_of(report)}"), title_justify="left")
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("messes", justify="right")
     table.add_column("recovery")
@@ -67,7 +68,7 @@ def _add(table: Table, results: Mapping[str, ArmResult], tries: int) -> None:
     for name, result in results.items():
         judged = max(1, result.recovery.n)
         table.add_row(
-            name,
+            Text(printable(name)),
             f"{len(result.climbs) // tries}",
             bar_of(result.recovery) if result.recovery.n else "nothing judged",
             f"{result.steps:.1f}",

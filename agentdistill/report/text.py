@@ -23,7 +23,7 @@ def render(report: RunReport) -> RenderableType:
 
 def render_arms(arms: Mapping[str, ArmResult], title: str) -> Table:
     """One row an arm."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("arm", style="bold", no_wrap=True)
     table.add_column("success on held-out tasks")
     table.add_column("recovery from frozen states")
@@ -31,7 +31,7 @@ def render_arms(arms: Mapping[str, ArmResult], title: str) -> Table:
         table.add_column(name, justify="right")
     for name, arm in arms.items():
         table.add_row(
-            name,
+            Text(name),
             bar_of(arm.success),
             bar_of(arm.recovery),
             f"{arm.teacher_tokens:,}",

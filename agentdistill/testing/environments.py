@@ -23,6 +23,7 @@ from gymnasium.utils.env_checker import check_env
 from pydantic import JsonValue
 
 from agentdistill.environment import ToolEnvironment
+from agentdistill.errors import printable
 from agentdistill.playback import (
     EPISODES,
     NotApplicable,
@@ -361,4 +362,4 @@ def _same(first: Sequence[object], second: Sequence[object], what: str) -> None:
 
 def _one_line(problem: object) -> str:
     text = f"{type(problem).__name__}: {problem}" if isinstance(problem, BaseException) else str(problem)
-    return " ".join(re.sub(r"\x1b\[\d*m", "", text).split())[:300]
+    return printable(re.sub(r"\x1b\[\d*m", "", text))[:300]

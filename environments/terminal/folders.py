@@ -28,9 +28,18 @@ class Folders:
         """A task of each folder, by name.
 
         Raises:
-            TaskError: there is no such place, or a folder cannot be read.
+            TaskError: there is no such place, a folder cannot be read, or two come to the same task's id.
         """
-        return tuple(self._task(folder.relative_to(self.root).as_posix()) for folder in find_tasks(self.root))
+        found: dict[str, Task] = {}
+        for folder in find_tasks(self.root):
+            task = self._task(folder.relative_to(self.root).as_posix())
+            if task.id in found:  # records would be taken for those of the other
+                raise TaskError(
+                    f"{str(self.root)!r}: the folders {found[task.id].data['folder']!r} and {task.data['folder']!r} "
+                    f"would both be task {task.id!r}: rename one of them"
+                )
+            found[task.id] = task
+        return tuple(found.values())
 
     def harbor_of(self, task: Task) -> HarborTask:
         """The folder of a task.
@@ -53,7 +62,7 @@ class Folders:
             environment=self._environment,
             instruction=harbor.steps[0].instruction if harbor.steps else harbor.instruction,
             data={"folder": where, "digest": digest},
-            split=str(harbor.table("metadata").get("split", "train")),
+            split=harbor.split,
         )
 
     def _folder(self, where: str) -> tuple[HarborTask, str]:

@@ -8,6 +8,7 @@ import re
 from agentdistill.errors import ToolError
 
 _MOST_NAMED = 10
+_MOST_QUOTED = 200  # characters of a line in a complaint
 _UNITTEST = re.compile(r"^Ran (\d+) tests? in [\d.]+s\s+^(?:OK|FAILED)(?: \(([^)\n]*)\))?$", re.MULTILINE)
 _PYTEST = re.compile(r"^(?:=+ )?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 
@@ -28,6 +29,16 @@ def cut(text: str, most_lines: int, most_characters: int) -> str:
         half = most_characters // 2
         text = f"{text[: most_characters - half]}\n[... {excess} characters left out ...]\n{text[len(text) - half :]}"
     return text
+
+
+def lines_of(text: str) -> list[str]:
+    r"""The lines of a file with their ends, as editors, `grep -n` and `sed` count them: only ``\n`` ends one.
+
+    `str.splitlines` would also break at form feeds and the like, which lie within a line.
+    """
+    lines = text.split("\n")
+    ended = [f"{line}\n" for line in lines[:-1]]
+    return [*ended, lines[-1]] if lines[-1] else ended
 
 
 def replaced(path: str, text: str, old: str, new: str) -> tuple[str, int]:
@@ -76,13 +87,17 @@ def counted_tests(output: str) -> dict[str, int]:
 
 def _nearest(text: str, old: str) -> str:
     """Where in the text something like the first line of `old` stands."""
-    wanted = next((line for line in old.splitlines() if line.strip()), "")
-    lines = text.splitlines()
+    wanted = next((line for line in old.split("\n") if line.strip()), "")
+    lines = text.split("\n")
     same = [number for number, line in enumerate(lines, 1) if line.strip() == wanted.strip() != ""]
     if same:
         told = (
             "its first line does, at line" if wanted in text else "its first line does with other white space, at line"
         )
-        return f"; {told} {same[0]}: {lines[same[0] - 1]!r}"
+        return f"; {told} {same[0]}: {_quoted(lines[same[0] - 1])}"
     close = difflib.get_close_matches(wanted, lines[:5000], n=1, cutoff=0.5)
-    return f"; the nearest line is {lines.index(close[0]) + 1}: {close[0]!r}" if close else ""
+    return f"; the nearest line is {lines.index(close[0]) + 1}: {_quoted(close[0])}" if close else ""
+
+
+def _quoted(line: str) -> str:
+    return repr(line) if len(line) <= _MOST_QUOTED else f"{line[:_MOST_QUOTED]!r}..."

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from agentdistill.formats.harbor import HarborFile
 from agentdistill.records import Message, ToolCall
+
+_NEEDS_OTHERS = re.compile(
+    r"<<|(\\|&&|\||\()$|^(for|while|until|if|case|select|function|local|declare|trap)\b|^([{(]|[\w-]+ *\(\)|\w+=[$]\()"
+)
+_ASSIGNMENT = re.compile(r"\w+=")
 
 
 def next_turn(messages: Sequence[Message], solutions: Sequence[Mapping[str, HarborFile]]) -> Message:
@@ -39,8 +46,23 @@ def _said(call: ToolCall) -> tuple[str, str]:
 
 
 def _commands(script: str) -> list[str]:
-    """A script line by line, or whole where lines belong together (a here-document, a continued line)."""
-    if not script.strip() or "<<" in script or "\\\n" in script:
-        return [script] if script.strip() else []
+    """A script line by line, or whole where a line may need others.
+
+    So do here-documents, continued lines, open quotes, loops, conditions, functions, and variables, of which a shell
+    keeps none but those that are exported from one command line to the next.
+    """
     lines = [line.strip() for line in script.splitlines()]
-    return [line for line in lines if line and not line.startswith(("#", "set "))]
+    alone = [line for line in lines if line and not line.startswith(("#", "set "))]
+    if not all(map(_is_whole, alone)):
+        return [script]
+    return alone
+
+
+def _is_whole(line: str) -> bool:
+    if _NEEDS_OTHERS.search(line):
+        return False
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quote that another line closes
+        return False
+    return not all(_ASSIGNMENT.match(word) for word in words)

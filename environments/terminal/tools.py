@@ -8,7 +8,7 @@ from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ToolError
 from agentdistill.tools import tool
 
-from .output import counted_tests, cut, numbered, replaced
+from .output import counted_tests, cut, lines_of, numbered, replaced
 
 
 class Tools(ToolEnvironment):
@@ -64,7 +64,7 @@ class Tools(ToolEnvironment):
         try:
             names = self.sandbox.list_files(self._located(path))
         except (FileNotFoundError, PermissionError):
-            lines = self._text(path).splitlines()
+            lines = [line.removesuffix("\n") for line in lines_of(self._text(path))]
             if first < 1 or (first > len(lines) and lines) or (last and last < first):
                 raise ToolError(f"{path} has {len(lines)} lines: give first and last among them") from None
             shown = numbered(lines[first - 1 : last or len(lines)], first)
@@ -94,7 +94,7 @@ class Tools(ToolEnvironment):
             line: the line after which they go, from 1; 0 for the top
             text: the lines
         """
-        lines = self._text(path).splitlines(keepends=True)
+        lines = lines_of(self._text(path))
         if not 0 <= line <= len(lines):
             raise ToolError(f"{path} has {len(lines)} lines: line is from 0 to that")
         if line and not lines[line - 1].endswith("\n"):
@@ -112,7 +112,7 @@ class Tools(ToolEnvironment):
             content: all of its text
         """
         self._write(path, content)
-        return f"wrote {len(content.splitlines())} lines to {path}"
+        return f"wrote {len(lines_of(content))} lines to {path}"
 
     def _located(self, path: str) -> str:
         if not path:

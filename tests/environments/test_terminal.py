@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from agentdistill_environments.terminal import Terminal
 from agentdistill_environments.terminal.output import counted_tests
+from agentdistill_environments.terminal.teacher import next_turn
 from pydantic import JsonValue
 from terminals import HEAD, RENAME, TASKS, VERIFIER, bash, submit, use
 
 from agentdistill.errors import TaskError
+from agentdistill.formats.harbor import HarborFile
 from agentdistill.records import Message, ToolCall
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 
@@ -165,6 +167,56 @@ def test_the_knowing_teacher_gives_the_solution_line_by_line(terminal: Terminal)
         said.append(terminal.teach(tuple(said), "knowing"))
         *_, info = terminal.step(said[-1])
     assert info["verdict"].passed
+
+
+@pytest.mark.parametrize(
+    ("script", "commands"),
+    [
+        ("#!/bin/bash\nset -e\ncd a\nsed -i 's/x/y/' b\n", ["cd a", "sed -i 's/x/y/' b"]),
+        ("export A=1\nA=2 make\n", ["export A=1", "A=2 make"]),
+        ("cat > a <<'E'\nx\nE\n", []),
+        ("for each in a b; do\n  touch $each\ndone\n", []),
+        ("if true; then\n  touch a\nfi\n", []),
+        ("mend() {\n  touch a\n}\nmend\n", []),
+        ("name=a\ntouch $name\n", []),
+        ("echo 'one\ntwo' > a\n", []),
+        ("true &&\ntouch a\n", []),
+        ("touch a \\\n  b\n", []),
+        ("\n", None),
+    ],
+)
+def test_the_knowing_teacher_takes_apart_only_what_works_line_by_line(script: str, commands: list[str] | None) -> None:
+    solution = {"solve.sh": HarborFile(content=script.encode())}
+    said: list[Message] = []
+    while not said or said[-1].tool_calls[0].name != "submit":
+        said.append(next_turn(said, [solution]))
+    told = [message.tool_calls[0].arguments["command"] for message in said[:-1]]
+    assert told == ([] if commands is None else commands or [script])
+
+
+def test_lines_are_counted_as_other_tools_count_them(terminal: Terminal) -> None:
+    odd = "one\x0cstill one\u2028and still\ntwo\rstill two\r\nthree"
+    use(terminal, "create", path="odd", content=odd)
+    assert use(terminal, "view", path="odd", first=2, last=2) == "2\ttwo\rstill two\r\n"
+    assert use(terminal, "edit", path="odd", old="three", new="3") == "replaced at line 3 of odd"
+    use(terminal, "insert", path="odd", line=1, text="between")
+    assert terminal.sandbox is not None
+    said = "one\x0cstill one\u2028and still\nbetween\ntwo\rstill two\r\n3"
+    assert terminal.sandbox.read_file("odd").decode() == said
+
+
+def test_a_complaint_does_not_quote_a_line_of_any_length(terminal: Terminal) -> None:
+    use(terminal, "create", path="long", content=f"{'x' * 100_000}\nshort")
+    said = use(terminal, "edit", path="long", old=f"{'x' * 100_000}\nother", new="")
+    assert "at line 1" in said
+    assert len(said) < 1000
+
+
+def test_folders_that_come_to_the_same_task_are_refused(tmp_path: Path) -> None:
+    for name in ("a/b", "a-b"):
+        shutil.copytree(RENAME, tmp_path / name)
+    with pytest.raises(TaskError, match="would both be task 'terminal-a-b'"):
+        Terminal(tasks=tmp_path).make_tasks("train", 2)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ NOTES = (
 )
 
 
-def write_atif(record: Trajectory | Recovery) -> dict[str, Any]:
+def write_atif(record: Trajectory | Recovery, *, world: str = "") -> dict[str, Any]:
     """A trajectory as an ATIF 1.7 document: a JSON object without secrets, which `read_atif` reads back as it was.
 
     The document begins with the system prompt, an empty one where the conversation had none, and has the tools'
@@ -43,14 +43,18 @@ def write_atif(record: Trajectory | Recovery) -> dict[str, Any]:
     same key of the step, call or document that it belongs to. A task's `data`, and with it what only the environment
     should know, is among that.
 
+    Args:
+        record: what happened.
+        world: digest of the world that was restored, for a takeover that holds its snapshot no more.
+
     Raises:
         UsageError: a secret in the environment is also a word that documents are made of.
     """
     trajectory = record.trajectory if isinstance(record, Recovery) else record
     parent = trajectory.parent
-    steps = _steps(trajectory)
+    steps = _steps(trajectory, world)
     own = trajectory.steps[parent.step if parent else 0 :]
-    about: dict[str, JsonValue] = {} if parent is None else _fork(trajectory, parent)
+    about: dict[str, JsonValue] = {} if parent is None else _fork(trajectory, parent, world)
     about["reward"] = trajectory.verdict.score if trajectory.verdict else None
     if isinstance(record, Recovery):
         about["recovery"] = _recovery(record)
@@ -80,7 +84,7 @@ def write_atif(record: Trajectory | Recovery) -> dict[str, Any]:
     return _clean(document)
 
 
-def _steps(trajectory: Trajectory) -> list[dict[str, Any]]:
+def _steps(trajectory: Trajectory, world: str) -> list[dict[str, Any]]:
     """All steps, numbered from 1."""
     parent = trajectory.parent
     kept = min(parent.step, len(trajectory.steps)) if parent else 0
@@ -89,13 +93,13 @@ def _steps(trajectory: Trajectory) -> list[dict[str, Any]]:
     fed = Fed()
     for at, step in enumerate(trajectory.steps):
         if parent is not None and at == kept:
-            written.append(_restored(trajectory, parent))
+            written.append(_restored(trajectory, parent, world))
         # Neither a student's turn after a hand-back nor one that was mistaken on purpose is there to be learnt.
         context = at < kept or step.completion.mistaken or (taught and step.actor == "student")
         written += _marked(_turn(step, _model(trajectory, at), fed, trajectory.policy), context)
         fed.add(step.completion)
     if parent is not None and kept == len(trajectory.steps):
-        written.append(_restored(trajectory, parent))
+        written.append(_restored(trajectory, parent, world))
     return [{"step_id": number, **step} for number, step in enumerate(written, 1)]
 
 
@@ -190,7 +194,7 @@ def _definition(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": plain(tool)}
 
 
-def _fork(trajectory: Trajectory, parent: Fork) -> dict[str, JsonValue]:
+def _fork(trajectory: Trajectory, parent: Fork, world: str) -> dict[str, JsonValue]:
     # Whoever restores checks the world, or raises: where something was done afterwards, it was the right one.
     went_on = len(trajectory.steps) > parent.step or not trajectory.errored
     about: dict[str, JsonValue] = {
@@ -198,14 +202,16 @@ def _fork(trajectory: Trajectory, parent: Fork) -> dict[str, JsonValue]:
         "takeover_step": parent.step,
         "restore": {"method": "snapshot", "verified": went_on},
     }
-    if parent.step <= len(trajectory.steps) and (world := trajectory.world(parent.step)) is not None:
-        about["snapshot_id"] = world.world_digest
+    if parent.step <= len(trajectory.steps) and (kept := trajectory.world(parent.step)) is not None:
+        about["snapshot_id"] = kept.world_digest
+    elif world:
+        about["snapshot_id"] = world
     return about
 
 
-def _restored(trajectory: Trajectory, parent: Fork) -> dict[str, Any]:
+def _restored(trajectory: Trajectory, parent: Fork, world: str) -> dict[str, Any]:
     """The step that says so. It has no message: some readers would put that into the conversation."""
-    about = _fork(trajectory, parent)
+    about = _fork(trajectory, parent, world)
     restore = about["restore"]
     assert isinstance(restore, Mapping)
     told = "the world was restored" if restore["verified"] else "the world was to be restored"

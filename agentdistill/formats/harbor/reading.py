@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from agentdistill.errors import TaskError
+from agentdistill.errors import TaskError, printable
 from agentdistill.formats.harbor.config import StepSettings, TaskConfig
 from agentdistill.formats.harbor.messes import Mess, MessFile
 from agentdistill.formats.harbor.problems import first_problem
@@ -26,12 +26,16 @@ def find_tasks(root: Path) -> list[Path]:
     """Every task folder at or below `root`, sorted. What lies in a task is never one.
 
     Raises:
-        TaskError: there is no such folder.
+        TaskError: there is no such folder, or it cannot be searched.
     """
     if not root.is_dir():
         raise TaskError(f"there is no folder of tasks at {str(root)!r}")
     found: list[Path] = []
-    for folder in sorted(path.parent for path in root.rglob("task.toml")):
+    try:
+        named = sorted(path.parent for path in root.rglob("task.toml"))
+    except OSError as error:
+        raise TaskError(f"the folders of tasks below {str(root)!r} cannot be read: {error.strerror}") from error
+    for folder in named:
         if not found or not folder.is_relative_to(found[-1]):
             found.append(folder)
     return found
@@ -80,6 +84,9 @@ class _Reader:
 
     def step(self, task: TaskConfig, settings: StepSettings, shared: Files) -> HarborStep:
         part = f"steps/{settings.name}"
+        for each in ("steps", part):
+            if (self.folder / each).is_symlink():
+                raise self.problem(each, "is a link: it must be a folder")
         if not (self.folder / part).is_dir():
             raise self.problem("task.toml:", f"steps: {settings.name!r} has no folder: make {part}/instruction.md")
         tests = {**shared, **self.files(f"{part}/tests")}
@@ -240,7 +247,7 @@ class _Reader:
         raise self.problem(os.path.relpath(str(error.filename), self.folder), f"cannot be read: {error.strerror}")
 
     def problem(self, name: str, told: str) -> TaskError:
-        return TaskError(" ".join(f"{self.folder}: {name} {told}".split()))
+        return TaskError(printable(f"{self.folder}: {name} {told}"))
 
 
 def _is_text(name: str) -> bool:

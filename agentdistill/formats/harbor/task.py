@@ -64,6 +64,11 @@ class HarborTask(Record):
         parts.append(self.model_dump(mode="json", include={"wrong", "cheats"}))
         return digest_of(parts)
 
+    @property
+    def split(self) -> str:
+        """Of which split the task is: as ``[metadata]`` says, `train` if it does not."""
+        return str(self.table("metadata").get("split", "train"))
+
     def table(self, *path: str) -> dict[str, JsonValue]:
         """A table of the config such as ``table("metadata", "agentdistill")``; empty if it is not there."""
         found: JsonValue = self.config

@@ -146,16 +146,19 @@ def new_task(name: str, folder: Path) -> Path:
     """Write a complete task called `name` into a new folder below `folder`, and return where.
 
     Raises:
-        UsageError: the name is no name for a task, or the folder is there already.
+        UsageError: the name is no name for a task, or the folder is there already, or cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a task: write small letters, digits and -, such as lost-page")
     place = folder / name
     if place.exists():
         raise UsageError(f"{str(place)!r} is there already: choose another name")
-    for path, text in _FILES.items():
-        written = place / path
-        written.parent.mkdir(parents=True, exist_ok=True)
-        written.write_text(text.replace("{name}", name), encoding="utf-8")
-        written.chmod(0o755 if path.endswith(".sh") else 0o644)
+    try:
+        for path, text in _FILES.items():
+            written = place / path
+            written.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(text.replace("{name}", name), encoding="utf-8")
+            written.chmod(0o755 if path.endswith(".sh") else 0o644)
+    except OSError as error:
+        raise UsageError(f"{str(place)!r} cannot be written: {error.strerror}") from error
     return place

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from agentdistill.errors import SandboxError
+from agentdistill.errors import SandboxError, printable
 from agentdistill.sandbox.base import Limits, Sandbox, SandboxBackend, SnapshotId
 from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.testing.sandboxes.programs import namespace, run_bare, run_inside, working_directory
@@ -141,8 +141,7 @@ def require(condition: object, problem: str) -> None:
 def one_line(text: object) -> str:
     """A text or an exception as one printable line of bounded length."""
     said = f"{type(text).__name__}: {text}" if isinstance(text, BaseException) else str(text)
-    printable = "".join(char if char.isprintable() else " " for char in said)
-    return " ".join(printable.split())[:300]
+    return printable(said)[:300]
 
 
 @contextmanager
