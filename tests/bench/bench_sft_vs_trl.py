@@ -20,9 +20,9 @@ import numpy as np
 from contenders import GIB, THREADS, Lap, Race, Track, ratio
 from trainees import ids, optimisation, segment, student, tokenizer, trl_settings
 
-from agentdistill.batching import Sampler
 from agentdistill.records import Segment
 from agentdistill.training import Pool, TrainingConfig, train
+from agentdistill.training.sampling import Sampler
 
 ROUNDS, ROWS = int(os.environ.get("ROUNDS", "5")), int(os.environ.get("ROWS", "4"))
 SUPERVISED, SHORTEST, LONGEST = 91, 450, 850

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from agentdistill.policies.tiny import TinyConfig, make_tokenizer
 from agentdistill.records import Segment
 from agentdistill.training import TrainingConfig
+from agentdistill.training.optimising import optimiser_of, rate_at
 
 VOCABULARY, HIDDEN, LAYERS = 32_768, 256, 4
 
 
-def student() -> Qwen3ForCausalLM:
+def student(vocabulary: int = VOCABULARY) -> Qwen3ForCausalLM:
     """A small Qwen3 of random weights, the same each time."""
     torch.manual_seed(0)
     return Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=VOCABULARY,
+            vocab_size=vocabulary,
             hidden_size=HIDDEN,
             intermediate_size=3 * HIDDEN,
             num_hidden_layers=LAYERS,
@@ -41,9 +45,9 @@ def segment(name: str, prefix: tuple[int, ...], tail: tuple[int, ...]) -> Segmen
     return Segment(id=name, kind="recovery", trajectory_id=name, input_ids=prefix + tail, loss_mask=mask)
 
 
-def ids(luck: np.random.Generator, count: int) -> tuple[int, ...]:
+def ids(luck: np.random.Generator, count: int, vocabulary: int = VOCABULARY) -> tuple[int, ...]:
     """So many token ids, by chance."""
-    return tuple(luck.integers(1, VOCABULARY, count).tolist())
+    return tuple(luck.integers(1, vocabulary, count).tolist())
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -53,20 +57,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def optimisation(model: Qwen3ForCausalLM, config: TrainingConfig) -> tuple[Any, Any]:
     """Our trainer's optimiser and schedule, for TRL's `optimizers`."""
-    groups: list[dict[str, Any]] = [
-        {"params": [each for each in model.parameters() if each.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [each for each in model.parameters() if each.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-    warmup = max(1, round(config.steps * config.warmup))
-
-    def share(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        done = (step - warmup) / max(1, config.steps - warmup)
-        return config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * done))
-
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+    optimiser = optimiser_of(model, config)
+    return optimiser, LambdaLR(optimiser, lambda step: rate_at(step, config) / config.learning_rate)
 
 
 def trl_settings(config: TrainingConfig, rows: int, together: int, folder: str) -> dict[str, Any]:
@@ -86,3 +78,20 @@ def trl_settings(config: TrainingConfig, rows: int, together: int, folder: str) 
         "logging_strategy": "no",
         "disable_tqdm": True,
     }
+
+
+def apart(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> float:
+    """The largest difference between two models' gradients, over the largest gradient."""
+    assert found.keys() == wanted.keys()
+    largest = max(float(each.abs().max()) for each in wanted.values())
+    return max(float((found[name] - each).abs().max()) for name, each in wanted.items()) / largest
+
+
+def keep_gradients(model: Qwen3ForCausalLM, place: str) -> None:
+    """Write down the gradients of the first optimiser step that this process takes."""
+
+    def hook(*arguments: Any) -> None:
+        if not Path(place).exists():
+            torch.save({name: each.grad for name, each in model.named_parameters() if each.grad is not None}, place)
+
+    register_optimizer_step_pre_hook(hook)
