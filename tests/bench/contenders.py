@@ -2,11 +2,12 @@
 
 A contender is a function that first prepares what it needs, then calls `Track.lap` after each piece of its work. It
 stands still there until its next turn, so that a busy machine bears on all alike. Its memory is that of its process,
-the high-water mark of which is set back at the start of each lap (Linux only).
+the high-water mark of which is set back at the start of each lap (Linux with glibc only).
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import statistics
@@ -65,6 +66,7 @@ class Track:
             asked = self._pipe.recv()
         except EOFError:
             sys.exit()  # nobody wants another lap
+        ctypes.CDLL(None).malloc_trim(0)  # what is free but kept would count as held before, and hide what a lap needs
         Path("/proc/self/clear_refs").write_text("5")
         self._before = memory("VmRSS")
         self._began = (time.perf_counter(), time.process_time())
@@ -138,5 +140,6 @@ def ratio(values: Sequence[float], others: Sequence[float]) -> float:
 
 def _run(pipe: Connection, work: Callable[..., None], arguments: Sequence[Any]) -> None:
     warnings.simplefilter("ignore")
+    os.environ |= {"TQDM_DISABLE": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
     torch.set_num_threads(THREADS)
     work(Track(pipe), *arguments)
