@@ -34,7 +34,7 @@ def _forward_kl(
     teacher: torch.Tensor, student: torch.Tensor, likely: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     expected = teacher.exp()
-    each = torch.einsum("tv,tv->t", expected, teacher.sub_(student))
+    each = torch.linalg.vecdot(expected, teacher.sub_(student))
     return each, likely.sub_(expected)
 
 
@@ -42,7 +42,7 @@ def _reverse_kl(
     teacher: torch.Tensor, student: torch.Tensor, likely: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     gap = torch.sub(student, teacher, out=teacher)
-    each = torch.einsum("tv,tv->t", likely, gap)
+    each = torch.linalg.vecdot(likely, gap)
     return each, likely.mul_(gap.sub_(each[:, None]))
 
 
@@ -50,9 +50,9 @@ def _jensen_shannon(beta: float) -> _Distance:
     def distance(teacher: torch.Tensor, student: torch.Tensor, likely: torch.Tensor) -> _Found:
         expected = teacher.exp()
         mixture = expected.mul(beta).add_(likely, alpha=1 - beta).log_().clamp_min_(torch.finfo(teacher.dtype).min)
-        forward = torch.einsum("tv,tv->t", expected, teacher.sub_(mixture))
+        forward = torch.linalg.vecdot(expected, teacher.sub_(mixture))
         gap = torch.sub(student, mixture, out=mixture)
-        backward = torch.einsum("tv,tv->t", likely, gap)
+        backward = torch.linalg.vecdot(likely, gap)
         return forward * beta + backward * (1 - beta), likely.mul_(gap.sub_(backward[:, None]).mul_(1 - beta))
 
     return distance
