@@ -181,8 +181,9 @@ def test_a_few_likely_tokens_are_never_farther_apart_than_the_whole_and_all_but_
         few = replace(whole, teacher_logits=None, teacher_top_ids=ids, teacher_top_logprobs=logprobs)
         near = loss(few).loss.item()
         assert near <= far + 1e-6
-        if k == 8:
-            assert near == pytest.approx(far, rel=1e-3, abs=1e-5)  # what is left has a floor
+        # What is left has a floor, since log-probabilities in single precision do not tell it from nothing.
+        if k == 8 and (1 - logprobs.exp().sum(dim=-1)).min() > 1e-6:
+            assert near == pytest.approx(far, rel=1e-6, abs=1e-9)
 
 
 def test_the_largest_tensor_does_not_grow_with_what_carries_loss():
