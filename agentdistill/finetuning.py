@@ -61,11 +61,11 @@ class FinetuneConfig(BaseModel):
     def _learns_gently(cls, given: Any) -> Any:
         return {"learning_rate": LEARNING_RATE, **given} if isinstance(given, dict) else given
 
-    def identity(self, data: TrainingData) -> dict[str, JsonValue]:
+    def identity(self, data: TrainingData, loss: LossSpec) -> dict[str, JsonValue]:
         """What decides the outcome and may not change between resumptions: not who is shown it, nor where."""
         own: Any = {"data": True, "trackers": True, "model": {"device"}, "teacher": {"device"}}
         kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude=own)
-        return {"kind": "train", **kept, "rows": data.digest}
+        return {"kind": "train", **kept, "loss": loss.model_dump(mode="json"), "rows": data.digest}
 
 
 def finetune(config: FinetuneConfig, folder: Path, watch: Watcher) -> TrainReport:
@@ -81,14 +81,17 @@ def finetune(config: FinetuneConfig, folder: Path, watch: Watcher) -> TrainRepor
     if (config.teacher is not None) != ("teacher_logits" in wanted):
         lacks = "needs a learned teacher: name one (--teacher MODEL)" if config.teacher is None else "asks no teacher"
         raise ConfigError(f"the loss {spec.name} {lacks}")
-    watch.begin(f"reading {config.data}")
+    watch.begin(f"loading {config.model.model} and {config.data}")
     model, tokenizer, data = _open(config, "pairs" in wanted)
     if config.loss is None and data.paired:
         spec = LossSpec(name="dpo")
     loss = load_loss(spec)
+    if data.paired != ("pairs" in needs_of(loss)):
+        has = "preference pairs" if data.paired else "segments"
+        raise ConfigError(f"{config.data} has {has}, and the loss {spec.name} does not learn from them")
     watch.end(told(data))
     teacher = _load_teacher(config.teacher, tokenizer) if config.teacher else None
-    with RunStore.resume(folder, config.identity(data)) as store:
+    with RunStore.resume(folder, config.identity(data, spec)) as store:
         facts = checkpoint_facts(folder / MODEL)
         if facts is None:
             held_out = (
