@@ -1,20 +1,22 @@
 """Training on its own: the rows of any run, or of an exported data set, in; a checkpoint anybody loads out.
 
-The folder it works in is that of a run: `run.sqlite` with the metrics of each step, and the student in `model`. The
-same call again goes on where the last one stopped.
+The folder it works in is that of a run: `run.sqlite` with the metrics of each step, the student in `model`, adapters in
+`adapter`, and, while it is trained, where it is in `state`. The same call again goes on where the last one stopped.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from agentdistill.batching import supervised_tokens
 from agentdistill.errors import ConfigError
 from agentdistill.heldout import HeldOut
 from agentdistill.losses import LossSpec, load_loss, name_of, needs_of
+from agentdistill.losses.base import instead_of
 from agentdistill.metrics import StepLog
 from agentdistill.policies.local import Checkpoint
 from agentdistill.policies.local.probing import longest_context
@@ -23,7 +25,8 @@ from agentdistill.rollout import Watcher
 from agentdistill.store import RunStore
 from agentdistill.trackers import load_trackers, tracked
 from agentdistill.trainable import TrainingData, is_run, read_training_data, told, without_unfit
-from agentdistill.training import Pool, TrainingConfig, checkpoint_facts, save_checkpoint, train
+from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
+from agentdistill.training.sampling import sides, supervised_tokens
 
 LEARNING_RATE = 1e-5
 """Peak of the schedule unless it is said: for a model that can already speak, not for a tiny one made from nothing."""
@@ -52,7 +55,9 @@ class FinetuneConfig(BaseModel):
     test_share: float | None = Field(default=None, ge=0, lt=1)
     """Of a run: the share of its tasks that is set aside to measure the loss on. An exported data set is split."""
     seed: int = Field(default=0, ge=0)
-    """Decides the order of the rows."""
+    """Decides the order of the rows, and dropout."""
+    sharded: bool = False
+    """Of several processes (torchrun), each keeps a part of the weights only."""
     trackers: tuple[str, ...] = ()
     """Where the steps are shown besides: `tensorboard`, `trackio`, `wandb`, `module:Name` or `file.py:Name`."""
 
@@ -63,44 +68,66 @@ class FinetuneConfig(BaseModel):
 
     def identity(self, data: TrainingData, loss: LossSpec) -> dict[str, JsonValue]:
         """What decides the outcome and may not change between resumptions: not who is shown it, nor where."""
-        own: Any = {"data": True, "trackers": True, "model": {"device"}, "teacher": {"device"}}
+        own: Any = {"data": True, "trackers": True, "sharded": True, "model": {"device"}, "teacher": {"device"}}
+        own["training"] = {"save_every"}
         kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude=own)
         return {"kind": "train", **kept, "loss": loss.model_dump(mode="json"), "rows": data.digest}
 
 
-def finetune(config: FinetuneConfig, folder: Path, watch: Watcher) -> TrainReport:
+def is_first() -> bool:
+    """Whether this process is the one that writes and tells: alone, or the first of those that torchrun has started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def finetune(config: FinetuneConfig, folder: Path, watch: Watcher) -> TrainReport | None:
     """Train as `config` says, in `folder`, or what is left of it; the student is then in ``folder/model``.
+
+    Of several processes that torchrun has started, only the first one writes, and gets a report.
 
     Raises:
         UsageError: the configuration is at fault, nothing is left to learn from, or the folder is in use.
     """
     load_trackers(config.trackers)
-    _refuse_used(folder)
+    if is_first():
+        _refuse_used(folder)
     spec = config.loss or LossSpec()
     wanted = needs_of(load_loss(spec))
-    if (config.teacher is not None) != ("teacher_logits" in wanted):
-        lacks = "needs a learned teacher: name one (--teacher MODEL)" if config.teacher is None else "asks no teacher"
-        raise ConfigError(f"the loss {spec.name} {lacks}")
+    if config.teacher is not None and "teacher_logits" not in wanted:
+        raise ConfigError(f"the loss {spec.name} asks no teacher")
     watch.begin(f"loading {config.model.model} and {config.data}")
-    model, tokenizer, data = _open(config, "pairs" in wanted)
+    data = read_training_data(
+        config.data,
+        pairs="pairs" in wanted,
+        arms=config.arms,
+        test_share=config.test_share,
+        tokenizer=config.model.find() if is_run(config.data) else None,
+    )
     if config.loss is None and data.paired:
         spec = LossSpec(name="dpo")
-    loss = load_loss(spec)
-    if data.paired != ("pairs" in needs_of(loss)):
-        has = "preference pairs" if data.paired else "segments"
-        raise ConfigError(f"{config.data} has {has}, and the loss {spec.name} does not learn from them")
+    _refuse_unfit(config, spec, data)
+    model, tokenizer = _placed(config.model).load()
+    data = without_unfit(data, longest_context(model, tokenizer), model.config.get_text_config().vocab_size)
+    if not data.train:
+        raise ConfigError(f"{config.data} has nothing to train on: {told(data)}")
     watch.end(told(data))
     teacher = _load_teacher(config.teacher, tokenizer) if config.teacher else None
+    pool = Pool(data.train, 1.0, load_loss(spec))
+    if not is_first():
+        if checkpoint_facts(folder / MODEL) is None:
+            _train(config, folder, model, pool, teacher, lambda progress: None)
+        return None
     with RunStore.resume(folder, config.identity(data, spec)) as store:
         facts = checkpoint_facts(folder / MODEL)
         if facts is None:
-            held_out = (
-                HeldOut(model, data.test, loss, config.training.micro_batch_tokens, teacher) if data.test else None
-            )
+            most = config.training.micro_batch_tokens
+            held_out = HeldOut(model, data.test, pool.loss, most, teacher) if data.test else None
             before = held_out.measure(model) if held_out else None
-            _train(config, folder, store, watch, model, Pool(data.train, 1.0, loss), teacher)
+            watch.begin("training", config.training.steps)
+            with tracked(config.trackers, folder.resolve().name, folder, config.model_dump(mode="json")) as trackers:
+                _train(config, folder, model, pool, teacher, StepLog(store, STAGE, watch, trackers))
+            watch.end()
             after = held_out.measure(model) if held_out else None
-            report = _report(config, store, data, name_of(loss), before, after)
+            report = _report(config, store, data, name_of(pool.loss), before, after)
             facts = report.model_dump(mode="json")
             save_checkpoint(model, tokenizer, folder / MODEL, facts)
         store.put_result("training", facts)
@@ -108,14 +135,49 @@ def finetune(config: FinetuneConfig, folder: Path, watch: Watcher) -> TrainRepor
 
 
 def _train(
-    config: FinetuneConfig, folder: Path, store: RunStore, watch: Watcher, model: Any, pool: Pool, teacher: Any
+    config: FinetuneConfig,
+    folder: Path,
+    model: Any,
+    pool: Pool,
+    teacher: Any,
+    on_step: Callable[[Progress], None],
 ) -> None:
-    """Take all the steps, each of them told to whoever wants to know."""
-    watch.begin("training", config.training.steps)
-    with tracked(config.trackers, folder.resolve().name, folder, config.model_dump(mode="json")) as trackers:
-        log = StepLog(store, STAGE, watch, trackers)
-        train(model, [pool], config.training, config.seed, log, teacher=teacher)
-    watch.end()
+    """Take all the steps, or those that are left."""
+    train(
+        model,
+        [pool],
+        config.training,
+        config.seed,
+        on_step,
+        teacher=teacher,
+        state=folder / "state",
+        adapter=folder / "adapter" if config.training.lora else None,
+        sharded=config.sharded,
+    )
+
+
+def _refuse_unfit(config: FinetuneConfig, spec: LossSpec, data: TrainingData) -> None:
+    """See that rows and teacher are what the loss learns from.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    loss = load_loss(spec)
+    wanted = needs_of(loss)
+    if data.paired != ("pairs" in wanted):
+        has = "preference pairs" if data.paired else "segments"
+        raise ConfigError(f"{config.data} has {has}, and the loss {spec.name} does not learn from them")
+    if "teacher_logits" in wanted and config.teacher is None:
+        told_so = instead_of(loss).get("teacher_logits") == "teacher_top"
+        if not (told_so and all(row.teacher_top for rows in (data.train, data.test) for row in sides(rows))):
+            raise ConfigError(f"the loss {spec.name} needs a learned teacher: name one (--teacher MODEL)")
+
+
+def _placed(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint on this process's own device, where several processes share a machine's."""
+    if checkpoint.device == "cuda" and "LOCAL_RANK" in os.environ:
+        return checkpoint.model_copy(update={"device": f"cuda:{os.environ['LOCAL_RANK']}"})
+    return checkpoint
 
 
 def _report(
@@ -145,33 +207,13 @@ def _report(
     )
 
 
-def _open(config: FinetuneConfig, pairs: bool) -> tuple[Any, Any, TrainingData]:
-    """The student, its tokenizer, and the rows that it can learn from.
-
-    Raises:
-        UsageError: one of them is not to be had, or no row is left.
-    """
-    data = read_training_data(
-        config.data,
-        pairs=pairs,
-        arms=config.arms,
-        test_share=config.test_share,
-        tokenizer=config.model.find() if is_run(config.data) else None,
-    )
-    model, tokenizer = config.model.load()
-    data = without_unfit(data, longest_context(model, tokenizer), model.config.get_text_config().vocab_size)
-    if not data.train:
-        raise ConfigError(f"{config.data} has nothing to train on: {told(data)}")
-    return model, tokenizer, data
-
-
 def _load_teacher(teacher: Checkpoint, tokenizer: Any) -> Any:
     """The learned teacher.
 
     Raises:
         ConfigError: it cannot be loaded, or has another vocabulary than the student.
     """
-    model, its_tokenizer = teacher.load()
+    model, its_tokenizer = _placed(teacher).load()
     if its_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(f"the teacher {teacher.model} has another vocabulary than the student")
     return model

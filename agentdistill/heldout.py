@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
-from agentdistill.batching import Rows, are_pairs, micro_batches, supervised_tokens
-from agentdistill.losses import Loss
-from agentdistill.training import Pool, _inputs, _Part, _references
+from agentdistill.losses import Loss, needs_of
+from agentdistill.training.packing import micro_batches
+from agentdistill.training.projection import Work
+from agentdistill.training.sampling import Rows, are_pairs, sides, supervised_tokens
+from agentdistill.training.scoring import Scored
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,16 +26,27 @@ class HeldOut:
     def __init__(
         self, model: PreTrainedModel, rows: Rows, loss: Loss, most_tokens: int, teacher: PreTrainedModel | None
     ) -> None:
-        self.rows, self.loss, self.most_tokens, self.teacher = rows, loss, most_tokens, teacher
-        self._references: Mapping[int, torch.Tensor] = _references(model, [Pool(rows, 1.0, loss)], most_tokens)
+        self.loss, self.normaliser = loss, len(rows) if are_pairs(rows) else supervised_tokens(rows)
+        self.longest = max(len(row.input_ids) for row in sides(rows))
+        student = Scored(model, self.longest)
+        self.teacher = None if teacher is None else Scored(teacher, self.longest)
+        packed = student.packs and (self.teacher is None or self.teacher.packs)
+        self.batches = [batch.to(student.device) for batch in micro_batches(rows, most_tokens, packed=packed)]
+        if "reference_logprobs" in needs_of(loss):
+            with student.packing():
+                self.batches = [replace(batch, reference=student.logprobs(batch)) for batch in self.batches]
 
     @torch.no_grad()
     def measure(self, model: PreTrainedModel) -> float:
         """The mean loss over all supervised tokens of the rows, or over the pairs."""
         model.train(False)
-        normaliser = len(self.rows) if are_pairs(self.rows) else supervised_tokens(self.rows)
-        part, total = _Part(self.loss, self.rows, normaliser, 1.0), 0.0
-        for batch in micro_batches(self.rows, self.most_tokens):
-            output: Any = model(input_ids=batch.ids.to(model.device), use_cache=False)
-            total += self.loss(_inputs(batch, output.logits, part, self.teacher, self._references)).loss.item()
+        student, total = Scored(model, self.longest), 0.0
+        for batch in self.batches:
+            scores = None
+            if self.teacher is not None:
+                with self.teacher.packing():
+                    scores = self.teacher.scores(batch.to(self.teacher.device))
+            with student.packing():
+                loss, _ = student(batch, Work(batch, self.loss, self.normaliser, scores))
+            total += float(loss)
         return total

@@ -13,8 +13,8 @@ from agentdistill.training import Progress
 class StepLog:
     """Is told of each optimiser step of one stage of a run; see `RunStore.put_metrics`.
 
-    Kept are `loss`, `learning_rate`, `gradient_norm`, `supervised_tokens`, `tokens_per_second` (supervised tokens, over
-    the time since the step before ended) and what the losses measured.
+    Kept are what `Progress` has, what the losses measured among it, and `tokens_per_second`: supervised tokens, over the
+    time since the step before ended.
     """
 
     def __init__(self, store: RunStore, stage: str, watch: Watcher, trackers: Trackers | None = None) -> None:
@@ -35,6 +35,7 @@ class StepLog:
             "learning_rate": progress.learning_rate,
             "gradient_norm": progress.gradient_norm,
             "supervised_tokens": progress.supervised_tokens,
+            "computed_tokens": progress.computed_tokens,
             "tokens_per_second": speed,
         }
         self.store.put_metrics(self.stage, progress.step, values)

@@ -19,6 +19,7 @@ from agentdistill.formats.trl_dpo import read_dpo_row
 from agentdistill.kept import Reader, kept_pairs, kept_rows, open_kept
 from agentdistill.records import PreferencePair, Segment, Task
 from agentdistill.store import FILE, RunStore
+from agentdistill.training.sampling import Rows, are_pairs, sides
 
 AnyRow = TypeVar("AnyRow", Segment, PreferencePair)
 _ENDINGS = (".jsonl", ".parquet")
@@ -38,15 +39,15 @@ class TrainingData:
         reader: the tokenizer that a run's rows were made with; of an exported file nobody knows it.
     """
 
-    train: Sequence[Segment] | Sequence[PreferencePair]
-    test: Sequence[Segment] | Sequence[PreferencePair] = ()
+    train: Rows
+    test: Rows = ()
     refused: Counter[str] = field(default_factory=Counter)
     reader: Reader | None = None
 
     @property
     def paired(self) -> bool:
         """Whether these are preference pairs."""
-        return any(isinstance(row, PreferencePair) for rows in (self.train, self.test) for row in rows)
+        return are_pairs(self.train) or are_pairs(self.test)
 
     @property
     def digest(self) -> str:
@@ -54,7 +55,7 @@ class TrainingData:
         found = hashlib.sha256()
         for split in (self.train, self.test):
             found.update(b"split")
-            for side in (side for row in split for side in sides_of(row)):
+            for side in sides(split):
                 found.update(len(side.input_ids).to_bytes(8, "big"))
                 found.update(numpy.asarray(side.input_ids, "<i8").tobytes() + bytes(side.loss_mask))
         return found.hexdigest()
@@ -131,26 +132,19 @@ def told(data: TrainingData) -> str:
     return f"{line}; refused: {reasons}" if reasons else line
 
 
-def sides_of(row: Segment | PreferencePair) -> tuple[Segment, ...]:
-    """What goes through a model of a row: the row itself, or chosen and rejected."""
-    return (row.chosen, row.rejected) if isinstance(row, PreferencePair) else (row,)
-
-
-def _fitting(
-    rows: Sequence[Segment] | Sequence[PreferencePair], context: int, vocabulary: int, refused: Counter[str]
-) -> Any:
+def _fitting(rows: Rows, context: int, vocabulary: int, refused: Counter[str]) -> Any:
     fit = []
     for row in rows:
-        sides = sides_of(row)
-        if (largest := max(max(side.input_ids, default=0) for side in sides)) >= vocabulary:
+        both = tuple(sides([row]))  # type: ignore[arg-type]
+        if (largest := max(max(side.input_ids, default=0) for side in both)) >= vocabulary:
             raise ConfigError(
                 f"the row {row.id} has the id {largest}, and this student knows {vocabulary}: the rows were made with "
                 "another tokenizer"
             )
         # The first token of all is predicted by nothing: it teaches nothing either.
-        if not all(any(side.loss_mask[1:]) for side in sides):
+        if not all(any(side.loss_mask[1:]) for side in both):
             refused[EMPTY] += 1
-        elif max(len(side.input_ids) for side in sides) > context:
+        elif max(len(side.input_ids) for side in both) > context:
             refused[TOO_LONG] += 1
         else:
             fit.append(row)
@@ -169,11 +163,11 @@ def _read_run(
         else:
             single = kept_rows(store, run.arms, run.kept, run.reader)
             rows, refused = single.rows, single.refused
-    sides: dict[Split, list[Any]] = {"train": [], "test": []}
+    split: dict[Split, list[Any]] = {"train": [], "test": []}
     for task, row in rows:
-        sides[split_of(task.content_hash, test_share)].append(row)
+        split[split_of(task.content_hash, test_share)].append(row)
     told = Counter({_REASONS.get(reason, reason): count for reason, count in refused.items()})
-    return TrainingData(sides["train"], sides["test"], told, run.reader)
+    return TrainingData(split["train"], split["test"], told, run.reader)
 
 
 def _find(folder: Path, side: str) -> Path | None:

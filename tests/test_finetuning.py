@@ -389,6 +389,17 @@ tokens_per_step = 50
 
 # ---- the course of it ------------------------------------------------------------------------------------------------
 
+SEEN = """
+class Seen:
+    def start(self, name, folder, config):
+        pass
+
+    def log(self, step, metrics):
+        print("step", step)
+
+    def close(self):
+        pass
+"""
 KILLER = """
 import os, signal
 
@@ -406,11 +417,15 @@ class Killer:
 """
 
 
-def test_what_was_measured_outlives_a_kill_and_is_not_there_twice_when_training_goes_on(capsys, tmp_path, student):
+@pytest.mark.parametrize(("save_every", "first"), [(200, 1), (2, 3)])
+def test_what_was_measured_outlives_a_kill_and_is_not_there_twice_when_training_goes_on(
+    capsys, tmp_path, student, save_every, first
+):
     data = exported(tmp_path / "data", clean_segments()[:8])
     (tmp_path / "killer.py").write_text(KILLER)
     out = tmp_path / "out"
-    command = ["train", str(data), "--model", str(student), "--out", str(out), *QUICK]
+    saving = ("--set", f"training.save_every={save_every}")
+    command = ["train", str(data), "--model", str(student), "--out", str(out), *QUICK, *saving]
     killed = subprocess.run(
         [COMMAND, *command, "--tracker", f"{tmp_path}/killer.py:Killer"],
         capture_output=True,
@@ -423,7 +438,11 @@ def test_what_was_measured_outlives_a_kill_and_is_not_there_twice_when_training_
     left = json.loads(said)["stages"]["train"]
     assert [step["step"] for step in left] == [1, 2, 3, 4]
     assert typed(capsys, "report", out)[0] == 2
-    assert typed(capsys, *command)[0] == 0
+    (tmp_path / "seen.py").write_text(SEEN)
+    code, _, err = typed(capsys, *command, "--tracker", f"{tmp_path}/seen.py:Seen")
+    assert code == 0
+    assert f"step {first}\n" in err
+    assert f"step {first - 1}\n" not in err
     steps = json.loads(typed(capsys, "metrics", out, "--json")[1])["stages"]["train"]
     assert [step["step"] for step in steps] == [1, 2, 3, 4, 5, 6]
     assert [step["loss"] for step in steps[:4]] == [step["loss"] for step in left]
@@ -459,3 +478,41 @@ def test_a_run_without_a_step_of_training_is_one_line(capsys, run):
     assert "not taken a step" in one_line(typed(capsys, "metrics", run))
     assert json.loads(typed(capsys, "metrics", run, "--json")[1]) == {"stages": {}}
     assert os.path.exists(run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_two_processes_come_to_what_one_comes_to(capsys, tmp_path, student, sharded):
+    data = exported(tmp_path / "data", clean_segments()[:8], clean_segments()[8:12])
+    torchrun = [str(Path(COMMAND).with_name("torchrun")), "--nproc-per-node", "2", "--no-python", COMMAND]
+    command = ["train", str(data), "--model", str(student), *QUICK, "--json"]
+    done = subprocess.run(
+        [*torchrun, *command, "--out", str(tmp_path / "two"), "--set", f"sharded={sharded}"],
+        capture_output=True,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    two = json.loads(done.stdout)
+    one = json.loads(typed(capsys, *command, "--out", tmp_path / "one")[1])
+    for key in ("first_loss", "last_loss", "held_out_before", "held_out_after"):
+        assert two[key] == pytest.approx(one[key], rel=1e-5)
+    assert two["supervised_tokens"] == one["supervised_tokens"]
+    for name, value in weights(tmp_path / "one").items():
+        assert torch.allclose(value, weights(tmp_path / "two")[name], atol=1e-5)
+
+
+def test_adapters_are_kept_beside_the_student_that_they_are_merged_into(capsys, tmp_path, student):
+    from peft import PeftModel
+
+    data = exported(tmp_path / "data", clean_segments()[:8])
+    out = tmp_path / "out"
+    code, _, err = typed(
+        capsys, "train", data, "--model", student, "--out", out, *QUICK, "--set", "training.lora={rank = 2}"
+    )
+    assert code == 0, err
+    ids = torch.tensor([clean_segments()[0].input_ids])
+    merged = AutoModelForCausalLM.from_pretrained(out / "model")
+    around = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(student), str(out / "adapter"))
+    with torch.no_grad():
+        assert torch.allclose(merged(input_ids=ids).logits, around(input_ids=ids).logits, atol=1e-4)

@@ -42,7 +42,7 @@ def train(
     """Train a student on the segments of a run or of an exported data set, and write a checkpoint anybody loads."""
     from agentdistill.config import override, read_values, validated
     from agentdistill.errors import ConfigError
-    from agentdistill.finetuning import MODEL, FinetuneConfig, finetune
+    from agentdistill.finetuning import MODEL, FinetuneConfig, finetune, is_first
     from agentdistill.report.training import train_line
 
     if out is None:
@@ -57,8 +57,10 @@ def train(
     values |= {key: given for key, given in lists.items() if given}
     override(values, overrides)
     settings = validated(config, values, FinetuneConfig)
-    with ConsoleWatcher(Console(stderr=True)) as watch:
+    with ConsoleWatcher(Console(stderr=True, quiet=not is_first())) as watch:
         done = finetune(settings, out, watch)
+    if done is None:
+        return
     if as_json:
         typer.echo(json.dumps({"checkpoint": str(out / MODEL), **done.model_dump(mode="json")}))
     else:
@@ -108,7 +110,8 @@ def preview(
     from agentdistill.opening import renderer_in
     from agentdistill.policies.local import Checkpoint
     from agentdistill.report.preview import legend, render_rows, row_facts
-    from agentdistill.trainable import read_training_data, sides_of, told, without_unfit
+    from agentdistill.trainable import read_training_data, told, without_unfit
+    from agentdistill.training.sampling import sides
 
     folder = Checkpoint(model=model).find() if model else None
     found = read_training_data(source, pairs=pairs, arms=arms, tokenizer=folder)
@@ -117,12 +120,10 @@ def preview(
         raise ConfigError("whose tokens these are is not known: name the student (--model FOLDER)")
     tokenizer = reader.renderer.tokenizer
     found = without_unfit(found, reader.context, len(tokenizer))
-    everything = [*found.train, *found.test]
-    shown: Any = (
-        [everything[len(everything) * at // rows] for at in range(rows)] if rows < len(everything) else everything
-    )
-    sides = [side for row in everything for side in sides_of(row)]
-    supervised, length = sum(side.supervised for side in sides), sum(len(side.input_ids) for side in sides)
+    everything: Any = [*found.train, *found.test]
+    shown = [everything[len(everything) * at // rows] for at in range(rows)] if rows < len(everything) else everything
+    supervised = sum(side.supervised for side in sides(everything))
+    length = sum(len(side.input_ids) for side in sides(everything))
 
     def decode(ids: Any) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
