@@ -117,21 +117,28 @@ def finetune(config: FinetuneConfig, folder: Path, watch: Watcher) -> TrainRepor
             _train(config, folder, model, pool, teacher, lambda progress: None)
         return None
     with RunStore.resume(folder, config.identity(data, spec)) as store:
-        facts = checkpoint_facts(folder / MODEL)
-        if facts is None:
-            most = config.training.micro_batch_tokens
-            held_out = HeldOut(model, data.test, pool.loss, most, teacher) if data.test else None
+        kept = store.result("training")
+        if kept is not None and checkpoint_facts(folder / MODEL) is not None:
+            return TrainReport.model_validate(kept)
+        held_out = None
+        if data.test:
+            held_out = HeldOut(model, data.test, pool.loss, config.training.micro_batch_tokens, teacher)
+        if checkpoint_facts(folder / MODEL) is None:
             before = held_out.measure(model) if held_out else None
             watch.begin("training", config.training.steps)
             with tracked(config.trackers, folder.resolve().name, folder, config.model_dump(mode="json")) as trackers:
                 _train(config, folder, model, pool, teacher, StepLog(store, STAGE, watch, trackers))
             watch.end()
-            after = held_out.measure(model) if held_out else None
-            report = _report(config, store, data, name_of(pool.loss), before, after)
-            facts = report.model_dump(mode="json")
+            facts = _report(config, store, data, name_of(pool.loss), before).model_dump(mode="json")
             save_checkpoint(model, tokenizer, folder / MODEL, facts)
-        store.put_result("training", facts)
-    return TrainReport.model_validate(facts)
+        report = TrainReport.model_validate(checkpoint_facts(folder / MODEL))
+        if held_out is not None:
+            # What is measured is what was written: in memory, a model that was sharded cannot be called any more.
+            written = config.model.model_copy(update={"model": str(folder / MODEL), "adapter": None})
+            after = held_out.measure(_placed(written).load()[0])
+            report = report.model_copy(update={"held_out_after": after})
+        store.put_result("training", report.model_dump(mode="json"))
+    return report
 
 
 def _train(
@@ -181,12 +188,7 @@ def _placed(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _report(
-    config: FinetuneConfig,
-    store: RunStore,
-    data: TrainingData,
-    loss: str,
-    before: float | None,
-    after: float | None,
+    config: FinetuneConfig, store: RunStore, data: TrainingData, loss: str, before: float | None
 ) -> TrainReport:
     """What it came to, from what every step has left in the store."""
     steps = store.metrics()[STAGE]
@@ -203,7 +205,6 @@ def _report(
         first_loss=steps[0]["loss"],
         last_loss=steps[-1]["loss"],
         held_out_before=before,
-        held_out_after=after,
     )
 
 

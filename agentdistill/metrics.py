@@ -13,8 +13,8 @@ from agentdistill.training import Progress
 class StepLog:
     """Is told of each optimiser step of one stage of a run; see `RunStore.put_metrics`.
 
-    Kept are what `Progress` has, what the losses measured among it, and `tokens_per_second`: supervised tokens, over the
-    time since the step before ended.
+    Kept are what `Progress` has, what the losses measured among it, and `tokens_per_second`: supervised tokens, over
+    the time since the step before ended.
     """
 
     def __init__(self, store: RunStore, stage: str, watch: Watcher, trackers: Trackers | None = None) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from agentdistill.policies.local import LocalPolicy
 from agentdistill.policies.tiny import make_student, make_tokenizer
 from agentdistill.recipes import CleanRecipe
 from agentdistill.records import PreferencePair, Segment
-from agentdistill.store import EpisodeKey, RunStore
+from agentdistill.store import FILE, EpisodeKey, RunStore
 from agentdistill.trainable import read_training_data
 from agentdistill.training import save_checkpoint
 
@@ -500,6 +501,19 @@ def test_two_processes_come_to_what_one_comes_to(capsys, tmp_path, student, shar
     assert two["supervised_tokens"] == one["supervised_tokens"]
     for name, value in weights(tmp_path / "one").items():
         assert torch.allclose(value, weights(tmp_path / "two")[name], atol=1e-5)
+
+
+def test_the_held_out_loss_is_measured_where_only_that_is_left_to_do(capsys, tmp_path, student):
+    data = exported(tmp_path / "data", clean_segments()[:8], clean_segments()[8:12])
+    command = ("train", data, "--model", student, "--out", tmp_path / "out", *QUICK, "--json")
+    told = typed(capsys, *command)[1]
+    store = sqlite3.connect(tmp_path / "out" / FILE)
+    store.execute("DELETE FROM results")
+    store.commit()
+    store.close()
+    code, again, err = typed(capsys, *command)
+    assert (code, json.loads(again)) == (0, json.loads(told))
+    assert "training" not in err
 
 
 def test_adapters_are_kept_beside_the_student_that_they_are_merged_into(capsys, tmp_path, student):
