@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from agentdistill.spaces import MessageSpace, MessagesSpace
     from agentdistill.store import EpisodeKey, LedgerEntry, RunStore, TeacherTokens
     from agentdistill.tools import tool
+    from agentdistill.trackers import Tracker
 
 __version__ = "0.1.0"
 
@@ -126,6 +127,7 @@ __all__ = [
     "ToolError",
     "ToolOutcome",
     "ToolSpec",
+    "Tracker",
     "Trajectory",
     "Truth",
     "UnknownNameError",
@@ -139,7 +141,7 @@ __all__ = [
 ]
 
 # Searched in this order, the lightest first. A name that none of them has is an AttributeError as usual.
-_HOMES = ("errors", "records", "tools", "store", "spaces", "sandbox.base", "policies.base", "environment")
+_HOMES = ("errors", "records", "tools", "store", "trackers", "spaces", "sandbox.base", "policies.base", "environment")
 
 
 def __getattr__(name: str) -> Any:

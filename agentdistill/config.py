@@ -35,13 +35,22 @@ def read_values(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"there is no config file {path}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-    for override in overrides:
-        _apply(values, override)
+    override(values, overrides)
     return values
 
 
-def validated(path: Path, values: dict[str, Any], model: type[Model]) -> Model:
-    """The values that were read from `path` as a `model`.
+def override(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Apply overrides such as ``training.steps=200`` to what was read, in their order.
+
+    Raises:
+        ConfigError: one is not ``key=value``, or leads through what is no table.
+    """
+    for each in overrides:
+        _apply(values, each)
+
+
+def validated(path: Path | None, values: dict[str, Any], model: type[Model]) -> Model:
+    """The values that were read from `path`, or come from the command line alone, as a `model`.
 
     Raises:
         ConfigError: in one line, which key or value is wrong and what would be right.
@@ -49,7 +58,8 @@ def validated(path: Path, values: dict[str, Any], model: type[Model]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {first_problem(error, model)}") from error
+        where = "" if path is None else f"{path}: "
+        raise ConfigError(where + first_problem(error, model)) from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

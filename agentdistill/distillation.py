@@ -38,6 +38,7 @@ from agentdistill.sandbox.loading import BackendSpec
 from agentdistill.settings import RunConfig
 from agentdistill.stages import Run, untrained_student
 from agentdistill.store import RunStore
+from agentdistill.trackers import load_trackers
 from agentdistill.training import checkpoint_facts
 
 
@@ -50,6 +51,7 @@ def distill(config: RunConfig, folder: Path, watch: Watcher) -> RunReport:
     """
     _open(config)
     need_scorer(config)
+    load_trackers(config.trackers)
     if isinstance(config.teacher, EndpointConfig):  # what is wrong with it is told before a run begins
         EndpointPolicy(config.teacher, CallLedger(budget=config.teacher_budget)).close()
     if config.checkpoint is not None and checkpoint_facts(untrained_student(folder)) is None:

@@ -16,7 +16,7 @@ from agentdistill.formats.messages import messages_row
 from agentdistill.formats.tables import Split, need_parquet, split_of, write_rows
 from agentdistill.formats.trl import sft_row
 from agentdistill.formats.trl_dpo import dpo_ids, dpo_row
-from agentdistill.kept import Kept, Reader, arms_of, kept_rows, kept_traces, open_reader
+from agentdistill.kept import Kept, Reader, kept_rows, open_kept
 from agentdistill.pairs import fork_of, no_pair
 from agentdistill.records import Task, Trajectory
 from agentdistill.redaction import redact
@@ -79,11 +79,9 @@ def export(
     if parquet:
         need_parquet()
     with RunStore.read(folder) as store:
-        recipes = arms_of(store, arms)
-        own = open_reader(store, ())
-        kept, refused = kept_traces(store, recipes, spoken=own is None or own.renderer.template.form.thought is None)
-        reader = open_reader(store, kept, tokenizer) if tokenizer else own
-        found = list(_rows(store, recipes, kept, form, reader, refused))
+        run = open_kept(store, arms, tokenizer)
+        kept, refused = run.kept, run.refused
+        found = list(_rows(store, run.arms, kept, form, run.reader, refused))
     if not found:
         reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "no trace at all"
         raise ConfigError(f"the run in {folder} has nothing to export as {form} ({reasons})")
@@ -173,10 +171,11 @@ def _rows(
             pair = reader.pair(each)
             if isinstance(pair, str):
                 refused[f"no pair: {pair}"] += 1
-            elif any(_spells_secret(reader, side.input_ids) for side in pair):
+            elif any(_spells_secret(reader, side.input_ids) for side in (pair.chosen, pair.rejected)):
                 refused["its ids spell a secret"] += 1
             else:
-                yield Row(task, pair[1].tokens, {**row, **dpo_ids(*pair), **told, "tokens": pair[1].tokens})
+                tokens = pair.rejected.tokens
+                yield Row(task, tokens, {**row, **dpo_ids(pair), **told, "tokens": tokens})
         else:
             refused["no pair: a clean trace"] += 1
 

@@ -19,7 +19,7 @@ from agentdistill.errors import ConfigError, StoreError, nearest
 from agentdistill.opening import renderer_in
 from agentdistill.pairs import pairs_of
 from agentdistill.recipes import CleanRecipe, Recipe, TakeoverRecipe
-from agentdistill.records import Recovery, Segment, Task, Trajectory
+from agentdistill.records import PreferencePair, Recovery, Segment, Task, Trajectory
 from agentdistill.segments import segments_of
 from agentdistill.store import RunStore
 from agentdistill.teaching import with_critique
@@ -27,6 +27,10 @@ from agentdistill.teaching import with_critique
 _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 OWN_TOKENIZER = Path("checkpoints") / "untrained"
 """Where a run of the whole loop has its student's tokenizer."""
+_STRAY = "of a trace that is not in the store"
+_NO_TOKENS = (
+    "the student's tokens are not known: name the folder of its tokenizer (--tokenizer FOLDER), or export messages"
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,45 @@ class KeptRows:
 
     rows: list[tuple[Task, Segment]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class KeptPairs:
+    """Preference pairs to train on, each with its task; `refused` counts what did not become one."""
+
+    pairs: list[tuple[Task, PreferencePair]] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is known of a run before its rows are made.
+
+    Attributes:
+        arms: see `arms_of`.
+        kept: see `kept_traces`.
+        refused: how many other traces there are, for which reason.
+        reader: the tokenizer of the run's student, if there is one.
+    """
+
+    arms: dict[str, Recipe]
+    kept: list[Kept]
+    refused: Counter[str]
+    reader: Reader | None
+
+
+def open_kept(store: RunStore, wanted: Sequence[str] = (), tokenizer: Path | None = None) -> Opened:
+    """The arms of a run that are wanted (by default all), what they keep, and the tokenizer: the one named, or its own.
+
+    Raises:
+        ConfigError: there is no such arm, or the tokenizer is not the one whose ids are in the run.
+        StoreError: what is kept of an arm cannot be read.
+    """
+    arms, reader = arms_of(store, wanted), open_reader(store, (), tokenizer)
+    kept, refused = kept_traces(store, arms, spoken=reader is None or reader.renderer.template.form.thought is None)
+    if tokenizer is not None and reader is not None:
+        _refuse_foreign(reader, kept, tokenizer)
+    return Opened(arms, kept, refused, reader)
 
 
 def arms_of(store: RunStore, wanted: Sequence[str] = ()) -> dict[str, Recipe]:
@@ -132,31 +175,46 @@ def kept_rows(store: RunStore, arms: Mapping[str, Recipe], kept: Sequence[Kept],
         ConfigError: rows are to be made, and there is no tokenizer.
     """
     found = KeptRows()
-    trained: set[str] = set()
-    tasks = {trace.id: trace.task for _, trace in store.trajectories()}
-    tasks |= {recovery.trajectory.id: recovery.trajectory.task for _, recovery in store.recoveries()}
-    for name, value in store.results().items():
-        stage, _, rest = name.partition("/")
-        arm = rest.rpartition("/")[0]
-        if stage != "bought" or arm not in arms:
-            continue
-        trained.add(arm)
-        for row in (bought := Bought.load(value)).segments + bought.own:
-            if row.trajectory_id in tasks:
-                found.rows.append((tasks[row.trajectory_id], row))
-            else:
-                found.refused["of a trace that is not in the store"] += 1
+    trained = _bought(store, arms)
+    tasks = _tasks(store) if trained else {}
+    for row in (row for bought in trained.values() for each in bought for row in each.segments + each.own):
+        if row.trajectory_id in tasks:
+            found.rows.append((tasks[row.trajectory_id], row))
+        else:
+            found.refused[_STRAY] += 1
     for each in (each for each in kept if each.arm not in trained):
         if reader is None:
-            raise ConfigError(
-                "the student's tokens are not known: name the folder of its tokenizer (--tokenizer FOLDER), or export "
-                "messages"
-            )
+            raise ConfigError(_NO_TOKENS)
         rows, refused = segments_of(
             [each.trajectory], reader.renderer, reader.context, trained=each.trained, prefix=each.prefix
         )
         found.rows += [(each.trajectory.task, row) for row in rows]
         found.refused += refused
+    return found
+
+
+def kept_pairs(store: RunStore, arms: Mapping[str, Recipe], kept: Sequence[Kept], reader: Reader | None) -> KeptPairs:
+    """The preference pairs of the run: those that its arms have bought; of arms without, those of their recoveries.
+
+    See `kept_rows`, also for what is raised.
+    """
+    found = KeptPairs()
+    paired = {arm: each for arm, each in _bought(store, arms).items() if any(bought.pairs for bought in each)}
+    tasks = _tasks(store) if paired else {}
+    for pair in (pair for bought in paired.values() for each in bought for pair in each.pairs):
+        if pair.trajectory_id in tasks:
+            found.pairs.append((tasks[pair.trajectory_id], pair))
+        else:
+            found.refused[_STRAY] += 1
+    for one in (one for one in kept if one.arm not in paired):
+        if one.recovery is None or one.failure is None:
+            found.refused["no pair: a clean trace"] += 1
+        elif reader is None:
+            raise ConfigError(_NO_TOKENS)
+        elif isinstance(made := reader.pair(one), str):
+            found.refused[f"no pair: {made}"] += 1
+        else:
+            found.pairs.append((one.trajectory.task, made))
     return found
 
 
@@ -167,12 +225,12 @@ class Reader:
     renderer: Renderer
     context: int
 
-    def pair(self, each: Kept) -> tuple[Segment, Segment] | str:
-        """The ids of chosen and rejected at the state that a recovery began in, or why there are none."""
+    def pair(self, each: Kept) -> PreferencePair | str:
+        """Chosen and rejected at the state that a recovery began in, or why there are none."""
         assert each.recovery is not None
         assert each.failure is not None
         pairs, refused = pairs_of([(each.recovery, each.failure)], self.renderer, self.context, after=True)
-        return (pairs[0].chosen, pairs[0].rejected) if pairs else next(iter(refused))
+        return pairs[0] if pairs else next(iter(refused))
 
 
 def open_reader(store: RunStore, kept: Sequence[Kept], tokenizer: Path | None = None) -> Reader | None:
@@ -185,7 +243,21 @@ def open_reader(store: RunStore, kept: Sequence[Kept], tokenizer: Path | None = 
     if folder is None:
         return None
     reader = Reader(*renderer_in(folder))
-    for each in kept if tokenizer else ():
+    if tokenizer is not None:
+        _refuse_foreign(reader, kept, tokenizer)
+        own = store.folder / OWN_TOKENIZER
+        if own.is_dir() and renderer_in(own)[0].tokenizer.get_vocab() != reader.renderer.tokenizer.get_vocab():
+            raise ConfigError(f"{tokenizer} has another vocabulary than the student of the run in {store.folder}")
+    return reader
+
+
+def _refuse_foreign(reader: Reader, kept: Sequence[Kept], folder: Path) -> None:
+    """See that a tokenizer which was named is the one whose ids are in the run.
+
+    Raises:
+        ConfigError: a turn reads otherwise with it.
+    """
+    for each in kept:
         for at, step in enumerate(each.trajectory.steps):
             said = step.completion
             if said.token_ids and not _reads(reader.renderer, said.token_ids, said.message.content):
@@ -193,7 +265,6 @@ def open_reader(store: RunStore, kept: Sequence[Kept], tokenizer: Path | None = 
                     f"{folder} is not the tokenizer of this run's student: the ids of turn {at + 1} of "
                     f"{each.trajectory.id} read otherwise with it"
                 )
-    return reader
 
 
 def _known_tokenizer(store: RunStore) -> Path | None:
@@ -209,6 +280,23 @@ def _reads(renderer: Renderer, ids: Sequence[int], content: str) -> bool:
     if max(ids) >= len(renderer.tokenizer):
         return False
     return content.strip() in str(renderer.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _bought(store: RunStore, arms: Mapping[str, Recipe]) -> dict[str, list[Bought]]:
+    """What arms that were trained have bought, round by round."""
+    found: dict[str, list[Bought]] = {}
+    for name, value in store.results().items():
+        stage, _, rest = name.partition("/")
+        arm = rest.rpartition("/")[0]
+        if stage == "bought" and arm in arms:
+            found.setdefault(arm, []).append(Bought.load(value))
+    return found
+
+
+def _tasks(store: RunStore) -> dict[str, Task]:
+    """The task of every trace in the store, by the trace's id."""
+    tasks = {trace.id: trace.task for _, trace in store.trajectories()}
+    return tasks | {recovery.trajectory.id: recovery.trajectory.task for _, recovery in store.recoveries()}
 
 
 def _recoveries(store: RunStore, arm: str, recipe: TakeoverRecipe, spoken: bool) -> Curated[Recovery]:

@@ -126,6 +126,28 @@ class RunReport(Record):
     tokens: Literal["exact", "inferred"] = "exact"
 
 
+class TrainReport(Record):
+    """What training on its own came to; losses are means over supervised tokens (of `dpo`: over pairs)."""
+
+    data: str
+    loss: str
+    rows: int
+    """Segments or pairs that were learnt from."""
+    test_rows: int
+    refused: dict[str, int]
+    steps: int
+    supervised_tokens: int
+    """As they were seen: a row that was drawn twice counts twice."""
+    passes: float
+    """How often each supervised token was seen, on average."""
+    first_loss: float | None
+    last_loss: float | None
+    """Of the first and the last optimiser step; none where it was not finite."""
+    held_out_before: float | None = None
+    """The loss on the test rows, if there are any, before and after."""
+    held_out_after: float | None = None
+
+
 class Mean(Record):
     """A mean over seeds with its 95 % interval (Student's t over the seeds), and how far they lie apart.
 
@@ -164,14 +186,16 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(mean=mean, low=mean - half, high=mean + half, least=min(values), most=max(values), n=n)
 
 
-def read_report(folder: Path) -> RunReport | MessReport:
-    """What the run in `folder` came to: one of the whole loop, or one behind messes.
+def read_report(folder: Path) -> RunReport | MessReport | TrainReport:
+    """What the run in `folder` came to: one of the whole loop, one behind messes, or training on its own.
 
     Raises:
         StoreError: the folder holds no run, or one that is not finished.
     """
     with RunStore.read(folder) as store:
-        found, behind_messes = store.result("report"), store.result("messes")
+        found, behind_messes, trained = store.result("report"), store.result("messes"), store.result("training")
+    if trained is not None:
+        return TrainReport.model_validate(trained)
     if behind_messes is not None:
         return MessReport.model_validate(behind_messes)
     if found is None:

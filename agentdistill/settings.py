@@ -78,6 +78,8 @@ class RunConfig(BaseModel):
     """Handed to that backend, `image` for one."""
     sandbox_limits: Limits = Limits()
     """What a sandbox, and each command in it, may use."""
+    trackers: tuple[str, ...] = ()
+    """Where the steps of training are shown besides: `tensorboard`, `trackio`, `wandb` or `module:Name`."""
 
     @field_validator("teacher")
     @classmethod
@@ -110,7 +112,7 @@ class RunConfig(BaseModel):
 
         How a teacher is reached, and what it may cost, does not; what is an arm's own is in `arm_identity`.
         """
-        own = {"teacher", "teacher_budget", "scorer", "arms", "budget_tokens", "rounds", "training"}
+        own = {"teacher", "teacher_budget", "scorer", "arms", "budget_tokens", "rounds", "training", "trackers"}
         kept: dict[str, JsonValue] = self.model_dump(mode="json", exclude=own)
         if isinstance(self.teacher, EndpointConfig):
             kept["teacher"] = self.teacher.model_dump(mode="json", exclude=set(ConnectionConfig.model_fields))

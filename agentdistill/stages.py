@@ -18,6 +18,7 @@ from agentdistill.curriculum import is_flat, share_of_budget
 from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import ConfigError
 from agentdistill.evaluation import Bank, freeze_bank, success_rate
+from agentdistill.metrics import StepLog
 from agentdistill.policies import Policy
 from agentdistill.policies.local import Checkpoint, LocalPolicy
 from agentdistill.policies.scripted import ScriptedTeacher
@@ -30,7 +31,8 @@ from agentdistill.resuming import run_stored
 from agentdistill.rollout import EpisodeSpec, Rollout, Watcher
 from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
-from agentdistill.training import Pool, Progress, TrainingConfig, checkpoint_facts, save_checkpoint, train
+from agentdistill.trackers import tracked
+from agentdistill.training import Pool, TrainingConfig, checkpoint_facts, save_checkpoint, train
 from agentdistill.transcripts import tokenizer_of
 from agentdistill.ways import People, gather, pools_of, refreshed
 
@@ -304,13 +306,14 @@ class Run:
         policy = self._load(start)
         before = checkpoint_facts(start) or {}
         self.watch.begin(f"{arm}: training, round {number + 1}", settings.steps)
-
-        def advance(progress: Progress) -> None:
-            self.watch.advance(1, f"loss {progress.loss:.3f}")
-
         seed = derive_seed("train", self.config.seed, number) % 2**31
         teacher = self._scorer.model if self._scorer else None
-        seen = train(policy.model, pools, settings, seed, advance, teacher=teacher)
+        name = f"{self.folder.resolve().name}-{arm}-{number}"
+        told = {**self.config.identity(), **(self.config.arm_identity(arm) if arm in self.config.arms else {})}
+        with tracked(self.config.trackers, name, self.folder, told) as trackers:
+            log = StepLog(self.store, f"{arm}/{number}", self.watch, trackers)
+            state = folder.with_name(f"{folder.name}.state")
+            seen = train(policy.model, pools, settings, seed, log, teacher=teacher, state=state)
         bought = cast("dict[str, int]", self.store.result(f"bought/{arm}/{number}") or {})
         facts = {
             "optimiser_steps": settings.steps + int(before.get("optimiser_steps", 0)),

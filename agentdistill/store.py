@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import sqlite3
@@ -51,6 +52,10 @@ _SCHEMA = f"""
     PRAGMA application_id = {_APPLICATION_ID};
     PRAGMA user_version = {_SCHEMA_VERSION};
 """
+
+# Not part of the schema: a run that began before there were metrics gets the table when it is gone on with.
+_METRICS = """CREATE TABLE IF NOT EXISTS metrics (stage TEXT NOT NULL, step INTEGER NOT NULL, record TEXT NOT NULL,
+    PRIMARY KEY (stage, step)) WITHOUT ROWID"""
 
 Kind = Literal["trajectories", "recoveries"]
 _Episode = TypeVar("_Episode", Trajectory, Recovery)
@@ -269,6 +274,27 @@ class RunStore:
                 found[key] = json.loads(text)
             except ValueError as error:
                 self._quarantine("results", key, str(error), text)
+        return found
+
+    def put_metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Keep what was measured in one step of a stage (a training round), for good once this returns.
+
+        Whatever is there of this step and later ones goes: they belong to a life that was killed, and are done again. A
+        number that is not finite is kept as null.
+        """
+        text = _encode({name: value if math.isfinite(value) else None for name, value in values.items()})
+        with self._transaction():
+            self._connection.execute(_METRICS)
+            self._connection.execute("DELETE FROM metrics WHERE stage = ? AND step >= ?", (stage, step))
+            self._connection.execute("INSERT INTO metrics VALUES (?, ?, ?)", (stage, step, text))
+
+    def metrics(self) -> dict[str, list[dict[str, float | None]]]:
+        """What was measured, by stage in their order by name: one entry a step, `step` among its values."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'metrics'"):
+            return {}
+        found: dict[str, list[dict[str, float | None]]] = {}
+        for stage, step, text in self._rows("SELECT stage, step, record FROM metrics ORDER BY stage, step"):
+            found.setdefault(stage, []).append({"step": step, **json.loads(text)})
         return found
 
     def ledger_add(self, *entries: LedgerEntry) -> None:

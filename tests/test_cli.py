@@ -223,6 +223,29 @@ def test_the_json_of_a_report_has_the_documented_shape(capsys, finished):
     assert found["arms"]["clean"]["teacher_tokens"] > found["arms"]["base"]["teacher_tokens"]
 
 
+def test_every_step_of_every_training_of_a_run_is_kept(capsys, finished):
+    folder, _ = finished
+    code, out, err = typed(capsys, "metrics", folder, "--json")
+    assert (code, err) == (0, "")
+    stages = json.loads(out)["stages"]
+    assert {name: [step["step"] for step in steps] for name, steps in stages.items()} == {
+        "base/0": [1, 2, 3],
+        "clean/0": [1, 2, 3],
+    }
+    assert all(step["loss"] > 0 and step["gradient_norm"] > 0 for steps in stages.values() for step in steps)
+
+
+def test_the_rows_a_run_has_trained_on_are_shown_and_trained_on_again(capsys, finished, tmp_path):
+    folder, _ = finished
+    code, out, _ = typed(capsys, "data", "preview", folder, "--json")
+    assert code == 0
+    rows = json.loads(out)["train"]
+    command = ("train", folder, "--model", folder / "checkpoints" / "base-0", "--out", tmp_path / "out", "--json")
+    code, out, err = typed(capsys, *command, "--set", "training.steps=2", "--set", "training.tokens_per_step=50")
+    assert code == 0, err
+    assert json.loads(out)["rows"] == rows > 0
+
+
 def test_a_student_is_measured_on_a_finished_run(capsys, finished):
     folder, _ = finished
     student = folder / "checkpoints" / "clean-0"

@@ -482,3 +482,42 @@ def test_a_secret_that_is_a_word_of_the_records_is_refused_in_one_line(store, mo
     monkeypatch.setenv("BAD_PASSWORD", "submitted")
     with pytest.raises(StoreError, match="a secret in the environment is a word that records are made of"):
         store.save_trajectory(a_key(), a_trajectory())
+
+
+# ---- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_kept_by_stage_and_step(tmp_path):
+    with RunStore.resume(tmp_path, CONFIG) as store:
+        for step in (1, 2):
+            store.put_metrics("base/0", step, {"loss": 1.0 / step})
+        store.put_metrics("arm/1", 1, {"loss": 3.0})
+    with RunStore.read(tmp_path) as store:
+        wanted = {"arm/1": [{"step": 1, "loss": 3.0}], "base/0": [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]}
+        assert store.metrics() == wanted
+
+
+def test_a_step_that_is_done_again_replaces_itself_and_all_that_came_after(tmp_path):
+    with RunStore.resume(tmp_path, CONFIG) as store:
+        for step in range(1, 6):
+            store.put_metrics("train", step, {"loss": 1.0})
+        store.put_metrics("train", 3, {"loss": 2.0})
+        assert [(each["step"], each["loss"]) for each in store.metrics()["train"]] == [(1, 1.0), (2, 1.0), (3, 2.0)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_kept_as_null(tmp_path, value):
+    with RunStore.resume(tmp_path, CONFIG) as store:
+        store.put_metrics("train", 1, {"loss": value})
+        assert store.metrics() == {"train": [{"step": 1, "loss": None}]}
+
+
+def test_a_run_from_before_there_were_metrics_is_read_and_gone_on_with(tmp_path):
+    with RunStore.resume(tmp_path, CONFIG) as store:
+        store.put_result("one", 1)
+    with RunStore.read(tmp_path) as store:
+        assert store.metrics() == {}
+    with RunStore.resume(tmp_path, CONFIG) as store:
+        store.put_metrics("train", 1, {"loss": 1.0})
+        assert store.result("one") == 1
+        assert len(store.metrics()["train"]) == 1

@@ -21,6 +21,7 @@ from agentdistill.cli import (
     evaluations,
     sandboxes,
     tasks,
+    trainings,
 )
 from agentdistill.cli.progress import ConsoleWatcher
 from agentdistill.errors import AgentDistillError, UsageError, printable
@@ -49,6 +50,9 @@ app.command()(collections.export)
 app.command()(comparisons.compare)
 app.command()(comparisons.table)
 app.command()(evaluations.evaluate)
+app.command()(trainings.train)
+app.command()(trainings.metrics)
+app.add_typer(trainings.data, name="data", help="Look at what is trained on.")
 
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a config key: training.steps=200.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where the run is kept; the same again resumes it.")]
@@ -78,13 +82,18 @@ def report(run_folder: Path, as_json: Annotated[bool, typer.Option("--json")] = 
     """Print what a run came to."""
     from agentdistill.report.recovery import render_recovery
     from agentdistill.report.text import render
-    from agentdistill.results import RunReport, read_report
+    from agentdistill.report.training import train_line
+    from agentdistill.results import MessReport, RunReport, read_report
 
     found = read_report(run_folder)
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json")))
+    elif isinstance(found, RunReport):
+        _out().print(render(found))
+    elif isinstance(found, MessReport):
+        _out().print(render_recovery(found))
     else:
-        _out().print(render(found) if isinstance(found, RunReport) else render_recovery(found))
+        typer.echo(train_line(found))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,8 +44,33 @@ def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> int:
     return len(clean)
 
 
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of JSON lines or, where the path ends in ``.parquet``, of Parquet.
+
+    What `write_rows` has made JSON text of, since it is nested deeper than a list, comes as text.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line is no JSON object; the message says which line.
+    """
+    if path.suffix == ".parquet":
+        yield from _read_parquet(path)
+        return
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = json.loads(line) if line.strip() else None
+                if isinstance(row, dict):
+                    yield row
+                elif line.strip():
+                    raise ConfigError(f"{path}, line {number}: a row is a JSON object, not {type(row).__name__}")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}, line {number}: no JSON: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
 def need_parquet() -> None:
-    """See that Parquet can be written.
+    """See that Parquet can be read and written.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -53,7 +78,19 @@ def need_parquet() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise ConfigError("--parquet needs pyarrow: pip install 'agentdistill[parquet]'") from error
+        raise ConfigError("Parquet needs pyarrow: pip install 'agentdistill[parquet]'") from error
+
+
+def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    need_parquet()
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ConfigError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
 
 def _write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:

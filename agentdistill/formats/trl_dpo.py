@@ -9,10 +9,13 @@ to the model. The trainer makes them anew from the messages, unless its `_prepar
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel
+
+from agentdistill.formats.trl import Token
 from agentdistill.policies.chat_format import message_to_json, tool_to_json
-from agentdistill.records import Message, Segment, Trajectory
+from agentdistill.records import Message, PreferencePair, Segment, Trajectory
 
 
 def dpo_row(better: Trajectory, worse: Trajectory, step: int) -> dict[str, Any]:
@@ -25,14 +28,50 @@ def dpo_row(better: Trajectory, worse: Trajectory, step: int) -> dict[str, Any]:
     }
 
 
-def dpo_ids(chosen: Segment, rejected: Segment) -> dict[str, Any]:
+def dpo_ids(pair: PreferencePair) -> dict[str, Any]:
     """The same in tokens: what both begin with, and what of each carries loss."""
-    start = chosen.loss_mask.index(True)
+    start = pair.chosen.loss_mask.index(True)
     return {
-        "prompt_ids": list(chosen.input_ids[:start]),
-        "chosen_ids": list(chosen.input_ids[start:]),
-        "rejected_ids": list(rejected.input_ids[start:]),
+        "prompt_ids": list(pair.chosen.input_ids[:start]),
+        "chosen_ids": list(pair.chosen.input_ids[start:]),
+        "rejected_ids": list(pair.rejected.input_ids[start:]),
     }
+
+
+def read_dpo_row(row: dict[str, Any], name: str) -> PreferencePair:
+    """The pair of a row that has ids: the prompt carries no loss, all that was chosen or rejected does.
+
+    Args:
+        row: `prompt_ids`, `chosen_ids` and `rejected_ids`; other keys may be there.
+        name: what to call it, where the row has no `id`.
+
+    Raises:
+        ValueError: the row has no ids.
+    """
+    ids = _Ids.model_validate(row)
+    called = str(row.get("id") or name)
+    start = len(ids.prompt_ids)
+
+    def side(kind: Literal["recovery", "own"], said: tuple[int, ...]) -> Segment:
+        whole = (*ids.prompt_ids, *said)
+        # Nothing stands before the first token of all, so that nothing predicts it.
+        mask = tuple(at >= max(1, start) for at in range(len(whole)))
+        return Segment(id=f"{called}-{kind}", kind=kind, trajectory_id=called, input_ids=whole, loss_mask=mask)
+
+    return PreferencePair(
+        id=called,
+        trajectory_id=called,
+        step=max(0, int(row.get("takeover_step") or 0)),
+        chosen=side("recovery", ids.chosen_ids),
+        rejected=side("own", ids.rejected_ids),
+        source="takeover",
+    )
+
+
+class _Ids(BaseModel):
+    prompt_ids: tuple[Token, ...]
+    chosen_ids: tuple[Token, ...]
+    rejected_ids: tuple[Token, ...]
 
 
 def _told(message: Message) -> dict[str, Any]:

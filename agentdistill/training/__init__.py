@@ -6,7 +6,7 @@ meet the vocabulary, a chunk at a time (`projection`); the rest is a plain loop 
 
 from agentdistill.training.checkpoints import MARKER, checkpoint_facts, save_checkpoint
 from agentdistill.training.config import LoraConfig, TrainingConfig
-from agentdistill.training.loop import Pool, Progress, train
+from agentdistill.training.loop import Pool, Progress, check_pools, train
 
 __all__ = [
     "MARKER",
@@ -14,6 +14,7 @@ __all__ = [
     "Pool",
     "Progress",
     "TrainingConfig",
+    "check_pools",
     "checkpoint_facts",
     "save_checkpoint",
     "train",

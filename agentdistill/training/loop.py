@@ -96,14 +96,15 @@ def train(
         state: a folder. What is written there lets the same training, begun again, go on where it was; it is removed
             at the end.
         adapter: a folder that the adapters are written to, in PEFT's format, before they are merged into `model`.
-        sharded: of several processes, each keeps a part of the weights only (FSDP2). `model` is whole again at the end.
+        sharded: of several processes, each keeps a part of the weights only (FSDP2). At the end the weights of `model`
+            are whole again in each, to be saved; it cannot be called any more.
 
     Raises:
         NothingSupervisedError: a pool has no row, or one without a supervised token.
         UsageError: rows, teacher and losses do not fit each other, or adapters do not fit the model; told before
             training begins.
     """
-    _check(model, pools, teacher)
+    check_pools(model, pools, teacher)
     torch.manual_seed(seed)
     with ExitStack() as stack:
         longest = max((len(row.input_ids) for pool in pools for row in sides(pool.rows)), default=0)
@@ -289,8 +290,8 @@ def _asks_teacher(pool: Pool) -> bool:
     return "teacher_logits" in needs_of(pool.loss) and not _stands_in(pool.loss, list(sides(pool.rows)))
 
 
-def _check(model: PreTrainedModel, pools: Sequence[Pool], teacher: PreTrainedModel | None) -> None:
-    """See that rows, teacher and losses fit each other.
+def check_pools(model: PreTrainedModel, pools: Sequence[Pool], teacher: PreTrainedModel | None) -> None:
+    """See that rows, teacher and losses fit each other, as `train` does before it begins.
 
     Raises:
         UsageError: they do not; the message says which.

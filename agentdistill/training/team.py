@@ -108,7 +108,7 @@ class Team:
         return float(value.full_tensor() if isinstance(value, DTensor) else value)
 
     def unwrap(self, model: torch.nn.Module, scored: Scored) -> None:
-        """Make the model whole again, in each process."""
+        """Make the weights whole again, in each process. What FSDP has put around the layers stays there."""
         if not isinstance(model, FSDPModule):
             return
         for module in scored.modules():
