@@ -111,17 +111,17 @@ class Collector:
         self.charge("clean", [(teacher.policy.name, trace.id, self._cost(trace), trace.succeeded) for trace in traces])
         return traces
 
-    def attempts(self, student: Rollout, count: int) -> list[Trajectory]:
+    def attempts(self, student: Rollout, count: int, *, keep: bool = False) -> list[Trajectory]:
         """The student's runs of the next `count` tasks. Where a teacher takes turns in them, these are charged.
 
-        Empty once the student has had all its episodes.
+        Empty once the student has had all its episodes. With `keep`, those that succeed can be taken over as well.
         """
         count = min(count, self.most_episodes - self.bought.episodes)
         if count <= 0:
             return []
         depth = self.curriculum.depth
         most_steps = int(at(depth, self.round)) if depth else None
-        traces = self.run(student, "rollout", self._specs(self._next_tasks(count), "student", most_steps))
+        traces = self.run(student, "rollout", self._specs(self._next_tasks(count), "student", most_steps), keep=keep)
         for trace in traces:
             self.bought.student_tokens += trace.tokens("student")
             if trace.errored:  # says nothing about the student
@@ -159,7 +159,7 @@ class Collector:
         found: list[tuple[Trajectory, Divergence]] = []
         while len(found) < want:
             if not self._waiting:
-                traces = self.attempts(student, self.at_once)
+                traces = self.attempts(student, self.at_once, keep=everything)
                 if not traces:
                     break
                 failures = [trace for trace in traces if everything or trace.failed]
@@ -246,9 +246,11 @@ class Collector:
         self.charge("score", [(name, trace.id, Cost.model_validate(kept[trace.id][1]), None) for trace in whole])
         return [_marked(trace, kept[trace.id][0]) for trace in whole]
 
-    def run(self, rollout: Rollout, stage: str, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
+    def run(
+        self, rollout: Rollout, stage: str, specs: Sequence[EpisodeSpec], *, keep: bool = False
+    ) -> list[Trajectory]:
         """The episodes' trajectories in the order of `specs`: from the store where it has them, else run now."""
-        return run_stored(self.store, rollout, stage, self.arm, self.round, specs, self.watch)
+        return run_stored(self.store, rollout, stage, self.arm, self.round, specs, self.watch, keep=keep)
 
     def charge(self, purpose: str, items: Sequence[tuple[str, str, Cost, bool | None]]) -> None:
         """Enter what pieces of work cost: by whom, which, how much, and whether it is kept. Each is entered once."""

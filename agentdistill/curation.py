@@ -91,6 +91,9 @@ def curate(
             trace = trace.model_copy(update={"trajectory": silenced(trace.trajectory)})
         recovery = trace if isinstance(trace, Recovery) else None
         trajectory = trace.trajectory if isinstance(trace, Recovery) else trace
+        if trajectory.errored:  # it may not even have the steps that it was to begin with
+            curated.reasons[trajectory.id] = "infrastructure error"
+            continue
         start = trajectory.parent.step if trajectory.parent else 0
         begun, said = _beginning(trajectory, start), _shingles(trajectory, start)
         groups = {
@@ -120,8 +123,6 @@ def curate(
 def _unfit(trajectory: Trajectory, note: str, config: CurationConfig) -> str:
     """Why a trace is not kept whatever else there is; empty if it may be."""
     start = trajectory.parent.step if trajectory.parent else 0
-    if trajectory.errored:
-        return "infrastructure error"
     if config.verified and not trajectory.succeeded:
         return "paused" if trajectory.paused else "not verified"
     if config.leaks != "keep" and (leak := leak_in(trajectory, note, config.leaks == "strict")):

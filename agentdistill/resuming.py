@@ -19,11 +19,12 @@ def run_stored(
     specs: Sequence[EpisodeSpec],
     watch: Watcher,
     count: bool = False,
+    keep: bool = False,
 ) -> list[Trajectory]:
     """Run what the store does not have yet, saving each episode as it ends; return all, in the order of `specs`.
 
-    Snapshots of episodes that succeeded are forgotten, as far as no other episode needs them: nobody takes over there.
-    With `count`, each episode is one unit of the stage's progress.
+    Snapshots of episodes that succeeded are forgotten, as far as no other episode needs them: nobody takes over there,
+    unless somebody does (`keep`). With `count`, each episode is one unit of the stage's progress.
     """
     keys = {
         spec.id: EpisodeKey(stage=stage, arm=arm, round=round_number, task_id=spec.task.id, attempt=spec.attempt)
@@ -40,10 +41,10 @@ def run_stored(
         watch.advance(len(found) if count else 0)
     rollout = replace(rollout, stage=f"{stage}/{arm}/{round_number}")
     # A run may have been killed after an episode was saved and before it let go.
-    rollout.release(name for name, trace in found.items() if trace.succeeded)
+    rollout.release(name for name, trace in found.items() if trace.succeeded and not keep)
     for trajectory in rollout.run([spec for spec in specs if spec.id not in found]):
         store.save_trajectory(keys[trajectory.id], trajectory)
-        if trajectory.succeeded:
+        if trajectory.succeeded and not keep:
             rollout.release([trajectory.id])
         found[trajectory.id] = trajectory
         watch.advance(1 if count else 0)

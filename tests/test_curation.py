@@ -244,6 +244,16 @@ def test_repetition_length_and_echo_are_refused_with_their_reasons():
     assert len(curate([trace, loops, echoes, long, errored], CurationConfig()).kept) == 4
 
 
+def test_a_takeover_that_could_not_begin_is_counted_as_the_machinerys():
+    """It has fewer steps than it was to begin with."""
+    (recovery, *_) = taken_over(lambda request: "", 1)
+    broken = recovery.trajectory.model_copy(update={"steps": (), "ending": "infrastructure_error", "verdict": None})
+    assert broken.parent is not None
+    assert broken.parent.step > 0
+    curated = curate([recovery.model_copy(update={"trajectory": broken})], CurationConfig())
+    assert curated.reasons == {broken.id: "infrastructure error"}
+
+
 def test_what_says_nearly_the_same_in_the_same_world_is_kept_once():
     recoveries = taken_over(lambda request: "", 3)
     again = [

@@ -11,11 +11,12 @@ from agentdistill.environment import ToolEnvironment
 from agentdistill.errors import SnapshotError
 from agentdistill.policies import Request
 from agentdistill.policies.scripted import ScriptedPolicy
-from agentdistill.records import Message, Task, Trajectory, Verdict
+from agentdistill.records import Divergence, Message, Task, Trajectory, Verdict
 from agentdistill.resuming import run_stored
 from agentdistill.rollout import EpisodeSpec, Rollout
 from agentdistill.sandbox.bubblewrap import BubblewrapBackend
 from agentdistill.store import EpisodeKey, RunStore
+from agentdistill.takeover import Takeover, TakeoverConfig
 from agentdistill.tools import tool
 
 
@@ -108,6 +109,20 @@ def test_worlds_of_successes_alone_go(backend, tmp_path):
         (done,) = run_stored(store, rollout, "rollout", "arm", 0, [EpisodeSpec(tasks[0], 0)], Watch())
         assert done.succeeded
         assert kept(backend, done) == [False] * 4
+
+
+def test_a_success_that_somebody_takes_over_as_well_keeps_its_worlds(backend, tmp_path):
+    """Also when a killed run is resumed: a takeover at a random step of any run begins from them."""
+    spec = EpisodeSpec(Task(id="third", environment="notes", instruction="third"), 0)
+    rollout = Rollout(partial(Notes, sandboxes=backend), ScriptedPolicy(writes), workers=1)
+    with RunStore.resume(tmp_path / "run", {}) as store:
+        for _ in range(2):
+            (done,) = run_stored(store, rollout, "rollout", "arm", 0, [spec], Watch(), keep=True)
+            assert done.succeeded
+            assert kept(backend, done) == [True] * 4
+        found = Divergence(trajectory_id=done.id, step=1, detector="random", reason="by chance", confidence=1.0)
+        (recovery,) = Takeover(TakeoverConfig(), [rollout]).run([(done, found)])
+        assert recovery.trajectory.succeeded
 
 
 def test_another_stage_with_the_same_episodes_takes_nothing_away(backend, tmp_path):
