@@ -12,7 +12,7 @@ users or limits of their own need one that has `world` as well (`agentdistill.sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -37,9 +37,10 @@ class Limits(BaseModel):
     cpus: float = Field(default=1.0, gt=0)
     """Processors' worth of time, where a cgroup can be had."""
     workspace_bytes: int = Field(default=256 << 20, gt=0)
-    """Everything in the workspace together; a workspace in memory never takes all of `memory_bytes`."""
+    """Everything in the workspace together; a workspace in memory never takes all of `memory_bytes`. Where snapshots
+    keep the whole file system: everything beyond the image."""
     workspace_files: int = Field(default=100_000, gt=0)
-    """Files, links and directories in the workspace."""
+    """Files, links and directories in the workspace, or beyond the image."""
     output_bytes: int = Field(default=64 << 10, ge=0)
     """Output kept of a command, head and tail; the cut is marked. The rest is read and dropped."""
     file_bytes: int = Field(default=64 << 20, gt=0)
@@ -88,6 +89,23 @@ class LiveProcesses:
     ports: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Change:
+    """What differs, at an absolute path, between a file system and another that it is to be made into.
+
+    Attributes:
+        path: where.
+        existed: whether something is there already.
+        goes: whether what is there goes; if something comes in its place, that is a change of its own.
+        target: of a symbolic link that comes.
+    """
+
+    path: str
+    existed: bool
+    goes: bool
+    target: str
+
+
 @runtime_checkable
 class Sandbox(Protocol):
     """One world that commands run in. Paths are relative to the workspace; others are refused.
@@ -100,6 +118,11 @@ class Sandbox(Protocol):
     @property
     def python(self) -> str:
         """Absolute path, inside the sandbox, of a Python that commands can be run with."""
+        ...
+
+    @property
+    def workspace(self) -> str:
+        """Absolute path, inside the sandbox, of the workspace."""
         ...
 
     @property
@@ -190,6 +213,8 @@ class Sandbox(Protocol):
     def snapshot(self, owner: str = "") -> SnapshotId:
         """Keep the workspace and the shell state as they are now, and return their name: equal worlds, equal names.
 
+        Where `Capabilities.snapshot` is ``filesystem``, what is elsewhere is kept as well.
+
         Args:
             owner: for whom it is kept, until `SandboxBackend.release`. Without one it is kept until it is dropped.
 
@@ -211,6 +236,29 @@ class Sandbox(Protocol):
 
     def close(self) -> None:
         """Leave nothing behind. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class WholeSandbox(Sandbox, Protocol):
+    """A sandbox of a backend whose `Capabilities.snapshot` is ``filesystem``."""
+
+    def take_over(self, snapshot: SnapshotId, wanted: Callable[[Change], bool]) -> None:
+        """Make this file system as that of `snapshot` is, as far as that is `wanted`; the shell stays as it is.
+
+        What lies in a directory that is not wanted is left alone, too.
+
+        Raises:
+            SnapshotError: it is not kept any more, not of a whole file system, or of another image than this sandbox.
+        """
+        ...
+
+    def image_files(self) -> Iterator[str]:
+        """Absolute paths of all files and links that its image has.
+
+        Raises:
+            SnapshotError: they are not known any more.
+        """
         ...
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .counters import Counters
+    from .root import Devices
+    from .rootfs import RootFolders
     from .trees import Workspace
     from .wire import Body
 
@@ -39,6 +41,8 @@ class Agent:
         self._commands: Commands | None = None
         self._counters: Counters | None = None
         self._trees: Workspace | None = None
+        self._root: RootFolders | None = None
+        self._devices: Devices | None = None
         self._scratch: list[tuple[str, int]] = []
         self._stopped: list[int] = []
 
@@ -49,17 +53,34 @@ class Agent:
         of folders that do not outlast a command; `largest`, bytes of a file; `output`, bytes; `keep`, whether processes
         outlast a command; `limits` of each process, by name; `counters` as `Counters` takes them, if there are any;
         `lower`, arguments of that name's function, if the agent was started as root; `refuse`, system calls as
-        `refuse_calls` takes them, or nothing.
+        `refuse_calls` takes them, or nothing. `whole` is empty, or, where the tree is the whole file system, has
+        `user`, arguments of `CommandUser`; `skipped`, folders that are not part of it; `bytes` and `files`, how much
+        there may be beyond the image; and the body is a listing of the image, or empty for the first look at it.
         """
         from .hiding import hide
 
         self._keep: bool = request["keep"]
         self._workspace: str = request["workspace"]
-        self._in_workspace = Files(self._workspace, request["largest"])
         self._shown: str = request["files"]
+        user, disk, owner = None, None, None
+        if whole := request["whole"]:
+            from .disk import Disk
+            from .root import CommandUser, Devices
+            from .rootfs import RootFolders
+
+            user = CommandUser(*whole["user"])
+            owner = user.user, user.group
+            if not os.path.isdir(self._workspace):
+                os.makedirs(self._workspace)
+                os.chown(self._workspace, *owner)
+            self._root = RootFolders([os.fsencode(path) for path in whole["skipped"]], body.read(body.left))
+            self._root.begin()
+            disk = Disk(self._root, whole["bytes"], whole["files"])
+            self._devices = Devices()
+        self._in_workspace = Files(self._workspace, request["largest"], owner)
         scratch = [*request["scratch"], self._shown]
         self._scratch = [(path, os.stat(path).st_mode & 0o7777) for path in scratch]
-        self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"])
+        self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"], user, disk)
         if request["counters"]:
             from .counters import Counters
 
@@ -185,11 +206,20 @@ class Agent:
         """See `Workspace.make_over`."""
         return self._tree().make_over(request, body)
 
+    def image(self, request: "dict[str, Any]", body: "Body") -> "Reply":
+        """What the last look found, as a listing of the image."""
+        assert self._root is not None
+        listing = self._root.listing()
+        return {}, len(listing), (listing,)
+
     def _tree(self) -> "Workspace":
         if self._trees is None:
             from .trees import Workspace
 
-            self._trees = Workspace(os.fsencode(self._workspace))
+            if self._root is not None:
+                self._trees = Workspace(b"/", whole=self._root)
+            else:
+                self._trees = Workspace(os.fsencode(self._workspace))
         return self._trees
 
     def _write(self, place: Files, files: "list[tuple[bytes, int, bool]]", body: "Body", directory: "Any") -> None:
@@ -205,6 +235,8 @@ class Agent:
 
     def _clear(self) -> None:
         remove_ipc()
+        if self._devices is not None:
+            self._devices.put_back()
         for path, mode in self._scratch:
             if os.stat(path).st_mode & 0o7777 != mode or os.listdir(path):
                 empty(path)
