@@ -18,13 +18,15 @@ from agentdistill.redaction import guard, redact
 from agentdistill.sandbox import Sandbox
 from agentdistill.sandbox.base import SandboxFile
 from agentdistill.verification import Crossing, HiddenTests, carry, fresh_world, run_script, run_tests
-from agentdistill.verification.scripts import HIDDEN, LOGS
+from agentdistill.verification.crossing import HIDDEN
+from agentdistill.verification.scripts import LOGS
 
 from .place import Place, verifiers_place
 
 _GIT = ("objects", "refs", "logs", "HEAD", "ORIG_HEAD", "MERGE_HEAD", "MERGE_MSG", "index", "packed-refs")
-_OPEN = Crossing(allow=tuple(f"**/.git/{name}" for name in _GIT), never=(HIDDEN,))
-"""What crosses to a task's own script unless it says otherwise: of a git repository all but what makes git run code."""
+_OPEN = Crossing(allow=tuple(f"**/.git/{name}" for name in _GIT), never=(HIDDEN,), system=("/**",))
+"""What crosses to a task's own script unless it says otherwise: of a git repository all but what makes git run code,
+and of the rest of the file system, where that is kept, what `agentdistill.verification.system` lets through."""
 _ROOM = 64 << 20
 
 

@@ -26,7 +26,8 @@ from agentdistill.sandbox import Sandbox, SandboxBackend
 from agentdistill.sandbox.base import SandboxFile
 from agentdistill.sandbox.shell import WORKSPACE
 from agentdistill.sandbox.worlds import World, world_of
-from agentdistill.verification.scripts import HIDDEN, LINKS, LOGS, make_folder
+from agentdistill.verification.crossing import HIDDEN
+from agentdistill.verification.scripts import LINKS, LOGS, make_folder
 
 _COMPOSED = ("docker-compose.yaml", "docker-compose.yml")
 _WORKDIR = re.compile(r"^\s*WORKDIR\s+(/[\w./@+-]*)\s*$", re.MULTILINE | re.IGNORECASE | re.ASCII)
