@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .counters import Counters
+    from .disk import Disk
     from .root import Devices
     from .rootfs import RootFolders
     from .trees import Workspace
@@ -43,6 +44,8 @@ class Agent:
         self._trees: Workspace | None = None
         self._root: RootFolders | None = None
         self._devices: Devices | None = None
+        self._disk: Disk | None = None
+        self._owner = (0, 0)
         self._scratch: list[tuple[str, int]] = []
         self._stopped: list[int] = []
 
@@ -62,25 +65,23 @@ class Agent:
         self._keep: bool = request["keep"]
         self._workspace: str = request["workspace"]
         self._shown: str = request["files"]
-        user, disk, owner = None, None, None
+        user, owner = None, None
         if whole := request["whole"]:
             from .disk import Disk
             from .root import CommandUser, Devices
             from .rootfs import RootFolders
 
             user = CommandUser(*whole["user"])
-            owner = user.user, user.group
-            if not os.path.isdir(self._workspace):
-                os.makedirs(self._workspace)
-                os.chown(self._workspace, *owner)
+            self._owner = owner = user.user, user.group
+            self._keep_workspace()
             self._root = RootFolders([os.fsencode(path) for path in whole["skipped"]], body.read(body.left))
             self._root.begin()
-            disk = Disk(self._root, whole["bytes"], whole["files"])
+            self._disk = Disk(self._root, whole["bytes"], whole["files"])
             self._devices = Devices()
         self._in_workspace = Files(self._workspace, request["largest"], owner)
         scratch = [*request["scratch"], self._shown]
         self._scratch = [(path, os.stat(path).st_mode & 0o7777) for path in scratch]
-        self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"], user, disk)
+        self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"], user, self._disk)
         if request["counters"]:
             from .counters import Counters
 
@@ -105,8 +106,9 @@ class Agent:
         assert self._commands is not None
         directory: bytes = request["directory"]
         if not _can_enter(directory):
-            # A command removed or closed the directory it was in: as good a way to fail as any.
-            directory = os.fsencode(self._workspace)
+            # A command removed or closed the directory it was in: as good a way to fail as any. Root may have put
+            # something else in place of the workspace, too.
+            directory = os.fsencode(self._workspace) if _can_enter(os.fsencode(self._workspace)) else b"/"
         report = -1
         try:
             if request["files"]:
@@ -124,7 +126,7 @@ class Agent:
             self._sweep(bool(request["files"]))
         if self._counters is not None:
             ended["exceeded"] = self._counters.met() or ended["exceeded"]
-        if ended["exit"] and not ended["exceeded"] and _is_full(self._workspace):
+        if ended["exit"] and not ended["exceeded"] and _is_full("/" if self._root else self._workspace):
             ended["exceeded"] = "workspace"
         ended["directory"], ended["shell"] = directory, left
         output = ended.pop("output")
@@ -224,14 +226,24 @@ class Agent:
 
     def _write(self, place: Files, files: "list[tuple[bytes, int, bool]]", body: "Body", directory: "Any") -> None:
         for path, size, executable in files:
+            if self._disk is not None and not self._disk.has_room(size):
+                raise Refusal("refused", f"{path.decode('utf-8', 'replace')!r}: the workspace is full")
             place.write(b"%b/%b" % (directory, path) if directory else path, body, size, executable)
 
     def _sweep(self, files: bool) -> None:
+        if self._root is not None:
+            self._keep_workspace()
         if files:
             empty(self._shown)
             os.chmod(self._shown, 0o755)
         if not self._keep:
             self._clear()
+
+    def _keep_workspace(self) -> None:
+        """Make the workspace if there is none: root may have removed it."""
+        if not os.path.lexists(self._workspace):
+            os.makedirs(self._workspace)
+            os.chown(self._workspace, *self._owner)
 
     def _clear(self) -> None:
         remove_ipc()

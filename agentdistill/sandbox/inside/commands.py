@@ -23,7 +23,6 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 CHUNK = 1 << 16
 _MOST_LATE_CHUNKS = 64
-_DISK_SECONDS = 0.25
 _PASSED_BY = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT)
 
 
@@ -145,7 +144,7 @@ class Commands:
             kill_since(others)
         self._drain(output)
         code = TIMED_OUT if timed_out else _code(signal.SIGKILL if status is None else status)
-        is_over = self._disk is not None and not timed_out and (status is None or self._disk.is_over())
+        is_over = self._disk is not None and not timed_out and (status is None or self._disk.is_over(ended=not self._keep))
         return {
             "exit": code,
             "output": output.content(),
@@ -195,18 +194,20 @@ class Commands:
 
     def _attend(self, pid: int, output: Output, deadline: float) -> "int | None":
         """Read what is written until the command itself has ended; its status, or `None` if it has to be ended."""
-        measured = time.monotonic()
+        checked = time.monotonic()
         while True:
             now = time.monotonic()
             left = deadline - now
             if left <= 0:
                 return None
             if self._disk is not None:
-                if now - measured >= _DISK_SECONDS:
+                from .disk import CHECKED
+
+                if now - checked >= CHECKED:
                     if self._disk.is_over():
                         return None
-                    measured = time.monotonic()
-                left = min(left, _DISK_SECONDS)
+                    checked = time.monotonic()
+                left = min(left, CHECKED)
             for number, _ in self._poll.poll(_rounded_up(left * 1000)):
                 if number == self._out:
                     output.add(os.read(self._out, CHUNK))

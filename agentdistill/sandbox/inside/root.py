@@ -80,7 +80,7 @@ class Devices:
         if now == self._found:
             return
         for name, is_now in now.items():
-            if self._found.get(name) != is_now:
+            if name and self._found.get(name) != is_now:
                 remove(f"{_DEV}/{name}")
         for name, (mode, device, user, group, target) in self._found.items():
             path = f"{_DEV}/{name}"

@@ -118,7 +118,9 @@ def scratch_folders_are_limited(bench: Bench) -> str:
     """What is written to folders in memory is limited too: `/tmp`, `/dev/shm` and whatever else takes files."""
     bench.needs_limit("memory_bytes")
     told = []
-    for folder in ("/tmp", "/dev/shm", "/run", "/var/tmp"):
+    # Where the whole file system is kept, the others are no scratch folders, but part of what is limited as a whole.
+    whole = bench.backend.capabilities.snapshot == "filesystem"
+    for folder in ("/dev/shm",) if whole else ("/tmp", "/dev/shm", "/run", "/var/tmp"):
         sandbox = bench.contained()
         if sandbox.exec(["test", "-w", folder]).exit_code == 0:
             most = str(2 * bench.limits.memory_bytes)

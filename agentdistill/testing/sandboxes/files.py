@@ -257,16 +257,20 @@ def workspace_cannot_be_swapped(bench: Bench) -> str:
     sandbox = bench.sandbox()
     workspace = workspace_of(sandbox)
     sandbox.write_file("d/passwd", secrets.token_bytes(8))
-    said = sandbox.exec(
-        f"rm -r d; ln -s /etc d; cd /; mv {workspace} {workspace}-old; rmdir {workspace} && ln -s /etc {workspace}"
-    ).output
+    sandbox.exec("rm -r d; ln -s /etc d")
     with refused(REFUSED, "reading through the directory"):
         sandbox.read_file("d/passwd")
     with refused(REFUSED, "writing through the directory"):
         sandbox.write_file("d/planted", b"")
-    with refused(REFUSED, "reading through the workspace"):
+    said = sandbox.exec(
+        f"cd /; mv {workspace} {workspace}-old; rmdir {workspace} && ln -s /etc {workspace}; ls -d {workspace}-old"
+    ).output
+    with refused((FileNotFoundError, *REFUSED), "reading through the workspace"):
         sandbox.read_file("passwd")
-    require(sandbox.list_files() == ["d"], f"listed: {sandbox.list_files()}")
+    # Where the whole file system is kept, root may move it away, and there is an empty one in its place.
+    moved = bench.backend.capabilities.snapshot == "filesystem" and said.endswith(f"{workspace}-old\n")
+    expected = [] if moved else ["d"]
+    require(sandbox.list_files() == expected, f"listed: {sandbox.list_files()}")
     require(sandbox.exec(f"cd {workspace} && pwd -P").output == f"{workspace}\n", "the workspace leads elsewhere")
     return one_line(said.splitlines()[-1] if said else "")
 
