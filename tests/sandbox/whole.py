@@ -35,7 +35,7 @@ def act(place: str, what: str, path: bytes, *rest) -> None:
             os.link(b"/bin/" + image_file(*rest), full)
         elif what == "write to image":
             with open(b"/bin/" + image_file(*rest), "r+b") as file:
-                file.write(b"\x7fELF" + bytes(rest))
+                file.write(b"\x7fELF" + bytes(each % 256 for each in rest))
         elif what == "hosts":
             with open("/etc/hosts", "a") as file:
                 file.write(f"10.0.0.{rest[0] % 200} made\n")
@@ -83,7 +83,9 @@ def main() -> None:
     with open(sys.argv[1]) as file:
         steps = json.load(file)
     for place, what, path, *rest in steps:
-        act(place, what, bytes.fromhex(path), *(bytes.fromhex(each) if isinstance(each, str) else each for each in rest))
+        act(
+            place, what, bytes.fromhex(path), *(bytes.fromhex(each) if isinstance(each, str) else each for each in rest)
+        )
     everything = told()
     for path in sorted(everything):
         if not path.startswith("/bin/") or steps == "all":

@@ -55,14 +55,14 @@ _CAPABILITIES = Capabilities(
     },
 )
 _DISK_GAP = (
-    "what commands write is on the engine's disk, and bounded by looking at it a few times a second: who is fast writes "
-    "past the limit until then; files that are open but have no name are not seen"
+    "what commands write is on the engine's disk, and bounded by looking at it now and then: who is fast writes past "
+    "the limit until then; files that are open but have no name are not seen"
 )
 _WHOLE_GAPS = {
     "filesystem scope": "/dev/shm is emptied after each command, /dev is put back as it was; neither is kept",
     "extended attributes": "a snapshot does not keep them, nor times",
-    "capabilities are empty": f"commands may be root of their container, with the capabilities {', '.join(CAPABILITIES)}: more of the "
-    "kernel is in their reach, and they can break the container they are in",
+    "capabilities are empty": "commands may be root of their container, with the capabilities "
+    f"{', '.join(CAPABILITIES)}: more of the kernel is in their reach, and they can break the container they are in",
     "system folders are read only": "commands may write anywhere in their container, and snapshots keep it",
     "disk fill": _DISK_GAP,
     "many files": _DISK_GAP,

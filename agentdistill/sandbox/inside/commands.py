@@ -144,7 +144,9 @@ class Commands:
             kill_since(others)
         self._drain(output)
         code = TIMED_OUT if timed_out else _code(signal.SIGKILL if status is None else status)
-        is_over = self._disk is not None and not timed_out and (status is None or self._disk.is_over(ended=not self._keep))
+        is_over = status is None and not timed_out
+        if self._disk is not None and not timed_out:
+            is_over = is_over or self._disk.is_over(ended=not self._keep)
         return {
             "exit": code,
             "output": output.content(),
@@ -201,13 +203,11 @@ class Commands:
             if left <= 0:
                 return None
             if self._disk is not None:
-                from .disk import CHECKED
-
-                if now - checked >= CHECKED:
+                if now - checked >= self._disk.checked:
                     if self._disk.is_over():
                         return None
                     checked = time.monotonic()
-                left = min(left, CHECKED)
+                left = min(left, self._disk.checked)
             for number, _ in self._poll.poll(_rounded_up(left * 1000)):
                 if number == self._out:
                     output.add(os.read(self._out, CHUNK))

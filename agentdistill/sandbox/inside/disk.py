@@ -1,7 +1,8 @@
 """How much a container has written beyond its image, where no file system bounds it: checked while commands run.
 
-To measure that takes a while, so it is done only now and then (`MEASURED`), and when there is a sign that it may be too
-much: less room on the engine's disk, which others use too, or what the kernel counted of our own processes' writing.
+To measure that takes a while, so it is done only now and then (`_MEASURED` seconds), and when there is a sign that it
+may be too much: less room on the engine's disk, which others use too, or what the kernel counted of our own processes'
+writing.
 """
 
 import os
@@ -12,8 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .rootfs import RootFolders
 
-CHECKED, MEASURED = 0.25, 1.0
-"""Seconds of a command between two times that signs are looked for, and that it is measured without any."""
+_MEASURED = 1.0
 _BLOCK = 512
 _SLACK = 1 << 20
 _SLACK_FILES = 1000
@@ -27,6 +27,9 @@ class Disk:
         most_bytes: of files beyond the image.
         most_files: likewise, directories and links too.
     """
+
+    checked = 0.25
+    """Seconds of a command between two questions whether it is over its share."""
 
     def __init__(self, folders: "RootFolders", most_bytes: int, most_files: int) -> None:
         self._folders = folders
@@ -51,7 +54,7 @@ class Disk:
             ended: the command and all it started has ended; else it runs on.
         """
         since = time.monotonic() - self._measured
-        if since < (CHECKED if ended else MEASURED) and self._has_room(0, 0, ended):
+        if since < (self.checked if ended else _MEASURED) and self._has_room(0, 0, ended):
             return False
         self._note(self._folders.measure())
         return self._used[0] > self._most[0] or self._used[1] > self._most[1]
