@@ -263,6 +263,11 @@ class AgentSandbox:
         if live != LiveProcesses() and self._policy.on_restore == "restart":
             self._restart(live)
 
+    @property
+    def is_whole(self) -> bool:
+        """See `WholeSandbox.is_whole`."""
+        return self._whole is not None
+
     def take_over(self, snapshot: SnapshotId, wanted: Callable[[Change], bool]) -> None:
         """See `WholeSandbox.take_over`."""
         try:

@@ -241,7 +241,12 @@ class Sandbox(Protocol):
 
 @runtime_checkable
 class WholeSandbox(Sandbox, Protocol):
-    """A sandbox of a backend whose `Capabilities.snapshot` is ``filesystem``."""
+    """A sandbox whose whole file system can be made like that of another one of the same image."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether snapshots keep the whole file system; else the other methods are not for use."""
+        ...
 
     def take_over(self, snapshot: SnapshotId, wanted: Callable[[Change], bool]) -> None:
         """Make this file system as that of `snapshot` is, as far as that is `wanted`; the shell stays as it is.

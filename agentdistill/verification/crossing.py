@@ -100,11 +100,15 @@ def fresh_world(
 
 
 def _cross(left: Sandbox, fresh: Sandbox, backend: SandboxBackend, crossing: Crossing) -> None:
-    if not crossing.system or backend.capabilities.snapshot != "filesystem":
+    if not (
+        crossing.system
+        and isinstance(left, WholeSandbox)
+        and isinstance(fresh, WholeSandbox)
+        and left.is_whole
+        and fresh.is_whole
+    ):
         cross(left, fresh, crossing)
         return
-    assert isinstance(left, WholeSandbox)
-    assert isinstance(fresh, WholeSandbox)
 
     def crosses(name: str) -> bool:
         return _is_declared(name, crossing) and (not _is_protected(name) or _matches(name, crossing.allow))

@@ -6,6 +6,13 @@ of the host, no folder, no socket, no variable. What it can write to are the wor
 `/run/files`, in memory and of limited size; memory (swap included), processes and processor time are limited by control
 groups of the engine.
 
+With ``root = true`` a container is more like those of other tools. Its root can be written to, on the engine's disk,
+and all of it is part of snapshots, as what differs from the image. Commands are the image's user, root as a rule, with
+the few capabilities that package managers need (`container.CAPABILITIES`). What else is said above holds: no new
+privileges, both filters of system calls, no network, nothing of the host, the limits. The program inside is root, too;
+commands cannot trace it, nor end it, and it has two capabilities more, with which it puts ``/dev`` back as it was. It
+is no user namespace of ours: unless the engine remaps users, root inside has root's number outside.
+
 What this does not protect against: a bug in the Linux kernel, since containers run on the engine's own (a runtime such
 as gVisor or Kata puts something in between); whoever can reach the engine, who is root there; reading what `/proc`
 and `/sys` tell of the engine's hardware; telling from timing what else runs there. `DockerBackend.capabilities` names

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from agentdistill.sandbox.base import Sandbox
-from agentdistill.testing.sandboxes.bench import Bench, one_line, refused, require, workspace_of
+from agentdistill.testing.sandboxes.bench import Bench, is_whole, one_line, refused, require, workspace_of
 from agentdistill.testing.sandboxes.programs import run_inside
 
 REFUSED = (PermissionError, FileNotFoundError)
@@ -268,7 +268,7 @@ def workspace_cannot_be_swapped(bench: Bench) -> str:
     with refused(REFUSED, "reading through the workspace"):
         sandbox.read_file("passwd")
     # Where the whole file system is kept, root may move it away, and there is an empty one in its place.
-    moved = bench.backend.capabilities.snapshot == "filesystem" and said.endswith(f"{workspace}-old\n")
+    moved = is_whole(sandbox) and said.endswith(f"{workspace}-old\n")
     expected = [] if moved else ["d"]
     require(sandbox.list_files() == expected, f"listed: {sandbox.list_files()}")
     require(sandbox.exec(f"cd {workspace} && pwd -P").output == f"{workspace}\n", "the workspace leads elsewhere")
