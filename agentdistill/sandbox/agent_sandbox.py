@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
 from agentdistill.errors import SandboxLostError, SnapshotError
-from agentdistill.sandbox.base import Change, Exceeded, ExecResult, Limits, LiveProcesses, SandboxFile, SnapshotId
+from agentdistill.sandbox.base import Exceeded, ExecResult, Limits, LiveProcesses, SandboxFile, SnapshotId
 from agentdistill.sandbox.guest import Connection, Guest
 from agentdistill.sandbox.shell import ENVIRONMENT, FILES, WORKSPACE, ShellState
 from agentdistill.sandbox.snapshots import ImageNeededError, SnapshotStore
+from agentdistill.sandbox.whole import Change
 
 _LARGEST_LISTING = 256 << 20
 _CUT_MARK = 100

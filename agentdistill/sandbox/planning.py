@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from agentdistill.errors import SnapshotError
 from agentdistill.sandbox.asking import Look
-from agentdistill.sandbox.base import Change
 from agentdistill.sandbox.difference import difference
 from agentdistill.sandbox.inside.tree_objects import (
     APPEND,
@@ -24,6 +23,7 @@ from agentdistill.sandbox.inside.tree_objects import (
     encode_operations,
 )
 from agentdistill.sandbox.objects import PIECE, Objects
+from agentdistill.sandbox.whole import Change
 
 if TYPE_CHECKING:
     from agentdistill.sandbox.inside.tree_objects import Operation

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from agentdistill.errors import SnapshotError
 from agentdistill.sandbox.asking import BATCH, Ask, Look, batches, look, sent
-from agentdistill.sandbox.base import Change, LiveProcesses, SnapshotId
+from agentdistill.sandbox.base import LiveProcesses, SnapshotId
 from agentdistill.sandbox.difference import difference
 from agentdistill.sandbox.inside.tree_objects import (
     DIRECTORY,
@@ -42,6 +42,7 @@ from agentdistill.sandbox.inside.tree_objects import (
 from agentdistill.sandbox.objects import PIECE, Objects, ObjectStore
 from agentdistill.sandbox.planning import chosen, contents_of, filled, plan_of, reader
 from agentdistill.sandbox.shell import ShellState
+from agentdistill.sandbox.whole import Change
 
 if TYPE_CHECKING:
     from agentdistill.sandbox.inside.tree_objects import Operation

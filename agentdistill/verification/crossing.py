@@ -24,7 +24,8 @@ from pydantic import Field
 from agentdistill.errors import SandboxError, VerifierError
 from agentdistill.records import Record
 from agentdistill.sandbox import Sandbox, SandboxBackend
-from agentdistill.sandbox.base import Change, SandboxFile, WholeSandbox
+from agentdistill.sandbox.base import SandboxFile
+from agentdistill.sandbox.whole import Change, WholeSandbox
 from agentdistill.verification.system import SystemRules, carry_system
 
 PROTECTED = (

@@ -31,7 +31,7 @@ from fnmatch import fnmatchcase
 
 from agentdistill.errors import SandboxError
 from agentdistill.sandbox import SandboxBackend
-from agentdistill.sandbox.base import Change, WholeSandbox
+from agentdistill.sandbox.whole import Change, WholeSandbox
 
 STARTING = (
     *("/etc/ld.so*", "/etc/environment*", "/etc/profile*", "/etc/bash*", "/etc/zsh*", "/etc/inputrc"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentdistill.sandbox.base import Change
+from agentdistill.sandbox.whole import Change
 from agentdistill.verification.system import SystemRules
 
 IMAGE = (

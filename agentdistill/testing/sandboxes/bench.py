@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from agentdistill.errors import SandboxError, printable
-from agentdistill.sandbox.base import Limits, Sandbox, SandboxBackend, SnapshotId, WholeSandbox
+from agentdistill.sandbox.base import Limits, Sandbox, SandboxBackend, SnapshotId
 from agentdistill.sandbox.loading import BackendSpec
+from agentdistill.sandbox.whole import WholeSandbox
 from agentdistill.testing.sandboxes.programs import namespace, run_bare, run_inside, working_directory
 
 SMALL = Limits(
