@@ -173,7 +173,11 @@ def test_processes_that_live_on_are_held_still_and_files_they_map_are_kept_as_th
     keeps = {"background": "keep", "on_live_processes": "accept"}
     with DockerBackend(limits=LIMITS, image=image, root=True, **keeps) as backend, backend.create() as sandbox:
         assert sandbox.exec(f'{sandbox.python} -c "{code}" & until [ -e /etc/ready ]; do :; done').exit_code == 0
-        names = [sandbox.snapshot() for _ in range(3)]
+        names = []
+        for _ in range(3):
+            names.append(sandbox.snapshot())
+            goes_on = "cp /etc/mapped /dev/shm/before; while cmp -s /etc/mapped /dev/shm/before; do :; done"
+            assert sandbox.exec(goes_on).exit_code == 0
         assert len(set(names)) == 3
         with backend.create() as other:
             for name in names:
