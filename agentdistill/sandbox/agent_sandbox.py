@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
@@ -13,10 +13,30 @@ from agentdistill.errors import SandboxLostError, SnapshotError
 from agentdistill.sandbox.base import Exceeded, ExecResult, Limits, LiveProcesses, SandboxFile, SnapshotId
 from agentdistill.sandbox.guest import Connection, Guest
 from agentdistill.sandbox.shell import ENVIRONMENT, FILES, WORKSPACE, ShellState
-from agentdistill.sandbox.snapshots import SnapshotStore
+from agentdistill.sandbox.snapshots import ImageNeededError, SnapshotStore
+from agentdistill.sandbox.whole import Change
 
 _LARGEST_LISTING = 256 << 20
 _CUT_MARK = 100
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A sandbox whose whole file system is kept, and what its commands are there.
+
+    Attributes:
+        user: numbers of the user that commands run as, of its group, and a list of its other groups.
+        skipped: folders that are not kept.
+        listing: what the image has, as an agent has told it; nothing in the sandbox that is to tell it.
+        base: digest of the image's tree; nothing where that is to be found out.
+        again: starts another one like it.
+    """
+
+    user: tuple[int, int, list[int]]
+    skipped: tuple[str, ...]
+    listing: bytes = b""
+    base: bytes = b""
+    again: Callable[[], Started] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,8 @@ class Started:
     """Arguments for `inside.lowering.lower`, where the agent is root of its user namespace when it starts."""
     refuse: bytes = b""
     """System calls that are refused inside, as `seccomp.program` has them."""
+    whole: Whole | None = None
+    """Where the whole file system is kept, and not only the workspace."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,13 @@ def greeting(started: Started, limits: Limits, policy: LiveProcessPolicy) -> dic
         "counters": {limit: list(paths) for limit, paths in started.counters.items()},
         "lower": list(started.lower),
         "refuse": started.refuse,
+        "whole": {} if started.whole is None else _greeting_of_whole(started.whole, limits),
     }
+
+
+def _greeting_of_whole(whole: Whole, limits: Limits) -> dict[str, Any]:
+    room = {"bytes": limits.workspace_bytes, "files": limits.workspace_files}
+    return {"user": list(whole.user), "skipped": list(whole.skipped), **room}
 
 
 class AgentSandbox:
@@ -95,19 +123,21 @@ class AgentSandbox:
         self._store = store
         self._forget = forget
         self._workspace = started.workspace
+        self._whole = started.whole
         self._shell = ShellState(started.workspace, tuple(sorted(started.environment.items())))
         self._lost_processes = LiveProcesses()
         self._closed = False
-        try:
-            self._guest.ask(greeting(started, limits, policy))
-        except BaseException:
-            self._guest.close()
-            raise
+        self._greet(started)
 
     @property
     def python(self) -> str:
         """See `Sandbox.python`."""
         return self._python
+
+    @property
+    def workspace(self) -> str:
+        """See `Sandbox.workspace`."""
+        return self._workspace
 
     @property
     def lost_processes(self) -> LiveProcesses:
@@ -207,7 +237,7 @@ class AgentSandbox:
             if keeps:
                 self._guest.ask({"do": "freeze"})
             try:
-                return self._store.keep(self._guest.ask, self._shell, owner)
+                return self._store.keep(self._guest.ask, self._shell, owner, self._base)
             finally:
                 if keeps:
                     self._guest.ask({"do": "thaw"})
@@ -222,13 +252,39 @@ class AgentSandbox:
         try:
             if self._policy.background == "keep":
                 self._guest.ask({"do": "kill"})
-            world = self._store.restore(self._guest.ask, snapshot)
+            try:
+                world = self._store.restore(self._guest.ask, snapshot, self._base)
+            except ImageNeededError:
+                self._begin_anew()
+                world = self._store.restore(self._guest.ask, snapshot, self._base)
         except (KeyError, TypeError, ValueError) as error:
             raise self._not_an_agent(error) from error
         self._shell = world.shell
         self._lost_processes = live
         if live != LiveProcesses() and self._policy.on_restore == "restart":
             self._restart(live)
+
+    @property
+    def is_whole(self) -> bool:
+        """See `WholeSandbox.is_whole`."""
+        return self._whole is not None
+
+    def take_over(self, snapshot: SnapshotId, wanted: Callable[[Change], bool]) -> None:
+        """See `WholeSandbox.take_over`."""
+        try:
+            self._store.take_over(self._guest.ask, snapshot, wanted)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._not_an_agent(error) from error
+
+    def image_files(self) -> Iterator[str]:
+        """See `WholeSandbox.image_files`."""
+        return self._store.files(self._base)
+
+    def look_at_image(self) -> tuple[SnapshotId, bytes, bytes]:
+        """What the sandbox holds, as that which later ones of its image begin with: snapshot, base and listing."""
+        snapshot = self._store.keep(self._guest.ask, self._shell, "", None)
+        _, listing = self._guest.ask({"do": "image"}, largest=_LARGEST_LISTING)
+        return snapshot, self._store.world(snapshot).base, listing
 
     def hang_up(self) -> None:
         """Have the agent end without waiting for it; `close` is still needed."""
@@ -250,6 +306,29 @@ class AgentSandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _base(self) -> bytes:
+        return b"" if self._whole is None else self._whole.base
+
+    def _greet(self, started: Started) -> None:
+        listing = started.whole.listing if started.whole is not None else b""
+        try:
+            self._guest.ask(greeting(started, self._limits, self._policy), [listing], len(listing))
+        except BaseException:
+            self._guest.close()
+            raise
+
+    def _begin_anew(self) -> None:
+        """Go on in another container, which is as the image is."""
+        assert self._whole is not None
+        assert self._whole.again is not None
+        self._guest.close()
+        started = self._whole.again()
+        self._guest = Guest(started.connection)
+        if self._closed:  # by another thread, in the meantime
+            self._guest.close()
+        self._greet(started)
 
     def _ended(self, head: dict[str, Any], output: bytes) -> ExecResult:
         timed_out, exceeded = bool(head["timed_out"]), head["exceeded"]

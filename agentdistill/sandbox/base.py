@@ -37,9 +37,10 @@ class Limits(BaseModel):
     cpus: float = Field(default=1.0, gt=0)
     """Processors' worth of time, where a cgroup can be had."""
     workspace_bytes: int = Field(default=256 << 20, gt=0)
-    """Everything in the workspace together; a workspace in memory never takes all of `memory_bytes`."""
+    """Everything in the workspace together; a workspace in memory never takes all of `memory_bytes`. Where snapshots
+    keep the whole file system: everything beyond the image."""
     workspace_files: int = Field(default=100_000, gt=0)
-    """Files, links and directories in the workspace."""
+    """Files, links and directories in the workspace, or beyond the image."""
     output_bytes: int = Field(default=64 << 10, ge=0)
     """Output kept of a command, head and tail; the cut is marked. The rest is read and dropped."""
     file_bytes: int = Field(default=64 << 20, gt=0)
@@ -100,6 +101,11 @@ class Sandbox(Protocol):
     @property
     def python(self) -> str:
         """Absolute path, inside the sandbox, of a Python that commands can be run with."""
+        ...
+
+    @property
+    def workspace(self) -> str:
+        """Absolute path, inside the sandbox, of the workspace."""
         ...
 
     @property
@@ -189,6 +195,8 @@ class Sandbox(Protocol):
 
     def snapshot(self, owner: str = "") -> SnapshotId:
         """Keep the workspace and the shell state as they are now, and return their name: equal worlds, equal names.
+
+        Where `Capabilities.snapshot` is ``filesystem``, what is elsewhere is kept as well.
 
         Args:
             owner: for whom it is kept, until `SandboxBackend.release`. Without one it is kept until it is dropped.

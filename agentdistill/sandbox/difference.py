@@ -117,7 +117,7 @@ class _Walk:
         elif kind == FILE:
             self.made.append((WRITE, path, mode, 0, value))
         elif kind == SYMLINK:
-            self.made.append((MAKE_SYMLINK, path, 0, 0, value))
+            self.made.append((MAKE_SYMLINK, path, mode, 0, value))
         else:
             self.made.append((MAKE_SPECIAL, path, mode, 0, bytes([kind])))
 

@@ -134,6 +134,11 @@ class ReplayingSandbox:
         return self._sandbox.python
 
     @property
+    def workspace(self) -> str:
+        """See `Sandbox.workspace`."""
+        return self._sandbox.workspace
+
+    @property
     def lost_processes(self) -> LiveProcesses:
         """See `Sandbox.lost_processes`."""
         return self._sandbox.lost_processes

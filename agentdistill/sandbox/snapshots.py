@@ -7,6 +7,10 @@ the other, whose digest must then be the kept one. What an agent says is checked
 
 One rule holds the store together: a directory is put in only together with all it names, and objects are only
 swept all at once, so whatever is in the store is complete.
+
+Where the whole file system of a container is kept, its tree has owners, and its world names the tree of its image, the
+*base*. All directories of both are kept, but of the contents only those that are needed to make the base into the tree:
+what the image has need not be kept for each of its worlds. So such a world can be made of its image only.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,17 +32,17 @@ from agentdistill.sandbox.asking import BATCH, Ask, Look, batches, look, sent
 from agentdistill.sandbox.base import LiveProcesses, SnapshotId
 from agentdistill.sandbox.difference import difference
 from agentdistill.sandbox.inside.tree_objects import (
-    APPEND,
-    CHMOD,
-    EXTEND,
-    WRITE,
+    DIRECTORY,
     content_digest,
+    decode_directory,
+    decode_tree,
     digest,
-    encode_operations,
     references,
 )
 from agentdistill.sandbox.objects import PIECE, Objects, ObjectStore
+from agentdistill.sandbox.planning import chosen, contents_of, filled, plan_of, reader
 from agentdistill.sandbox.shell import ShellState
+from agentdistill.sandbox.whole import Change
 
 if TYPE_CHECKING:
     from agentdistill.sandbox.inside.tree_objects import Operation
@@ -47,17 +51,17 @@ FILE = "snapshots.sqlite"
 _FORMAT = 2
 _RECENT = 64 << 20
 """Bytes of contents that are held in memory."""
-_ZEROS = content_digest((bytes(PIECE),))
 _MOST_DROPPED = 64
 
 
 @dataclass(frozen=True)
 class World:
-    """What a snapshot has kept: the digest of the tree, the shell, and what lived in it."""
+    """What a snapshot has kept: the digest of the tree, the shell, and what lived in it; and the base, if any."""
 
     tree: bytes
     shell: ShellState
     live: LiveProcesses
+    base: bytes = b""
 
     def record(self) -> bytes:
         """Canonical: equal for equal worlds."""
@@ -69,6 +73,8 @@ class World:
             "commands": self.live.commands,
             "ports": self.live.ports,
         }
+        if self.base:
+            record["base"] = self.base.hex()
         return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
@@ -76,7 +82,12 @@ class World:
         """The world of a record."""
         value = json.loads(record)
         shell = ShellState(value["directory"], tuple((name, text) for name, text in value["exports"]))
-        return cls(bytes.fromhex(value["tree"]), shell, LiveProcesses(tuple(value["commands"]), tuple(value["ports"])))
+        live = LiveProcesses(tuple(value["commands"]), tuple(value["ports"]))
+        return cls(bytes.fromhex(value["tree"]), shell, live, bytes.fromhex(value.get("base", "")))
+
+
+class ImageNeededError(SnapshotError):
+    """A restore needs contents that are kept nowhere but in the image: only a new container can become that world."""
 
 
 class SnapshotStore:
@@ -97,47 +108,91 @@ class SnapshotStore:
 
     # ---- keeping and restoring ---------------------------------------------------------------------------------------
 
-    def keep(self, ask: Ask, shell: ShellState, owner: str = "") -> SnapshotId:
+    def keep(self, ask: Ask, shell: ShellState, owner: str = "", base: bytes | None = b"") -> SnapshotId:
         """Keep the world of an agent and return its name; costs what changed since the last time.
 
         Args:
             ask: the agent.
             shell: the state of the shell.
             owner: for whom it is kept, until `release`; for nobody in particular by default, until `drop`.
+            base: digest of the image's tree, where the whole file system is kept; `None` if it is this very tree.
 
         Raises:
             SnapshotError: the disk or the budget does not take it.
         """
         for anew in (False, True):
             seen = look(ask, "all", anew=anew)
-            record = World(seen.tree, shell, seen.live).record()
+            world = World(seen.tree, shell, seen.live, seen.tree if base is None else base)
+            record = world.record()
             name = sha256(record).hexdigest()
-            if self._own(name, record, owner) or self._put(ask, seen, name, record, owner):
+            if self._own(name, record, owner) or self._put(ask, seen, name, world, owner):
                 return name
         raise SnapshotError("the agent in the sandbox keeps back a part of its tree")
 
-    def restore(self, ask: Ask, snapshot: SnapshotId) -> World:
+    def restore(self, ask: Ask, snapshot: SnapshotId, base: bytes = b"") -> World:
         """Make the tree of an agent exactly what was kept, by touching only what differs, and return the world.
 
+        Args:
+            ask: the agent.
+            snapshot: what was kept.
+            base: digest of the tree of the image that the agent is in, where its whole file system is kept.
+
         Raises:
+            ImageNeededError: it takes a new container of the image.
             SnapshotError: it is not kept any more, or the tree does not match its digest afterwards.
         """
         with self._objects.reading() as objects:
             world = _world(objects, snapshot)
+            if world.base != base:
+                raise SnapshotError(f"snapshot {snapshot[:12]} is of another image, or not of a whole file system")
             seen = look(ask, "structure")
-            plan = _plan(objects, seen, world.tree)
+            plan = plan_of(objects, seen, world.tree)
             if plan is None:  # swept since the agent gave it
-                plan = _plan(objects, look(ask, "structure", anew=True), world.tree)
+                plan = plan_of(objects, look(ask, "structure", anew=True), world.tree)
             if plan is None:
                 raise SnapshotError(f"a part of snapshot {snapshot[:12]} is lost")
             if not plan:
                 return world
-            operations, wanted, size = _filled(objects, plan)
-            request = {"do": "make_over", "operations": len(operations)}
-            ask(request, self._parts(objects, operations, wanted), len(operations) + size)
+            if base and seen.tree != base and not contents_of(plan).issubset(objects.sizes(contents_of(plan))):
+                raise ImageNeededError(f"snapshot {snapshot[:12]} can only be restored into a new container")
+            self._make_over(ask, objects, plan)
             if look(ask, "nothing", held=world.tree).tree != world.tree:
                 raise SnapshotError(f"restored snapshot {snapshot[:12]} does not match its digest")
         return world
+
+    def take_over(self, ask: Ask, snapshot: SnapshotId, wanted: Callable[[Change], bool]) -> None:
+        """Make of the tree of an agent what was kept of another whole file system, as far as that is `wanted`.
+
+        Raises:
+            SnapshotError: it is not kept any more, or not of a whole file system.
+        """
+        with self._objects.reading() as objects:
+            world = _world(objects, snapshot)
+            if not world.base:
+                raise SnapshotError(f"snapshot {snapshot[:12]} is not of a whole file system")
+            plan = plan_of(objects, look(ask, "structure"), world.tree)
+            if plan is None:
+                raise SnapshotError(f"a part of snapshot {snapshot[:12]} is lost")
+            if plan := chosen(plan, wanted):
+                self._make_over(ask, objects, plan)
+                look(ask, "nothing")
+
+    def files(self, tree: bytes) -> Iterator[str]:
+        """Absolute paths of all that is no directory in a tree of a whole file system.
+
+        Raises:
+            SnapshotError: a part of it is lost.
+        """
+        with self._objects.reading() as objects:
+            read = reader(objects)
+            waiting = [(b"/", decode_tree(read(tree))[1])]
+            while waiting:
+                folder, name = waiting.pop()
+                for entry, kind, _, value in decode_directory(read(name)):
+                    if kind == DIRECTORY:
+                        waiting.append((folder + entry + b"/", value))
+                    else:
+                        yield os.fsdecode(folder + entry)
 
     def world(self, snapshot: SnapshotId) -> World:
         """What was kept under a name.
@@ -219,6 +274,11 @@ class SnapshotStore:
         """Free the file. May be called twice."""
         self._objects.close()
 
+    def _make_over(self, ask: Ask, objects: Objects, plan: Sequence[Operation]) -> None:
+        operations, wanted, size = filled(objects, plan)
+        request = {"do": "make_over", "operations": len(operations)}
+        ask(request, self._parts(objects, operations, wanted), len(operations) + size)
+
     def _parts(self, objects: Objects, operations: bytes, contents: Sequence[bytes]) -> Iterator[bytes]:
         yield operations
         for name in contents:
@@ -243,27 +303,37 @@ class SnapshotStore:
             objects.put_world(snapshot, record, owner)
         return True
 
-    def _put(self, ask: Ask, seen: Look, snapshot: SnapshotId, record: bytes, owner: str) -> bool:
+    def _put(self, ask: Ask, seen: Look, snapshot: SnapshotId, world: World, owner: str) -> bool:
         """Keep what was seen; false if something that the agent gave before was swept since."""
-        contents = dict(seen.contents)
+        contents, larger = dict(seen.contents), seen.larger
         held = 0
+        needed: set[bytes] | None = None
         with self._objects.reading() as objects:
-            here = objects.sizes(seen.larger)
-        for batch in batches({name: size for name, size in seen.larger.items() if name not in here}):
+            if world.base:
+                plan = [] if world.base == world.tree else plan_of(objects, seen, world.tree, world.base)
+                if plan is None:
+                    return False
+                needed = contents_of(plan)
+                contents = {name: content for name, content in contents.items() if name in needed}
+                larger = {name: size for name, size in larger.items() if name in needed}
+            here = objects.sizes(larger)
+        for batch in batches({name: size for name, size in larger.items() if name not in here}):
             held += sum(batch.values())
             if held > BATCH:
                 with self._objects.writing() as objects:
                     objects.put(contents)
                 contents, held = {}, sum(batch.values())
             contents.update(sent(ask, batch))
-        named = {name for structure in seen.structure.values() for name, _ in references(structure)} | {seen.tree}
+        referred = [each for structure in seen.structure.values() for each in references(structure)]
+        named = {name for name, is_structure in referred if is_structure or needed is None} | {seen.tree}
+        named |= needed or set()
         named -= seen.structure.keys() | contents.keys()
         with self._objects.writing() as objects:
             if len(objects.sizes(named)) < len(named):
                 return False
             objects.put(contents)
             objects.put(seen.structure)
-            objects.put_world(snapshot, record, owner)
+            objects.put_world(snapshot, world.record(), owner)
         return True
 
 
@@ -315,7 +385,8 @@ def _reach(objects: Objects, records: Iterable[bytes], needed: dict[bytes, bool]
     waiting: list[bytes] = []
     for record in records:
         with suppress(ValueError, KeyError, TypeError):  # it is damaged: whoever restores it is told
-            waiting.append(World.of(record).tree)
+            world = World.of(record)
+            waiting += [world.tree, world.base] if world.base else [world.tree]
     while waiting:
         name = waiting.pop()
         if name in needed:
@@ -334,6 +405,14 @@ def _copy(objects: Objects, store: ObjectStore, records: Mapping[SnapshotId, byt
     """Copy worlds and all they need into a store, every object checked."""
     needed: dict[bytes, bool] = {}
     _reach(objects, records.values(), needed)
+    based = [world for world in map(World.of, records.values()) if world.base]
+    if based:
+        # Of these, the image has the other contents.
+        plain = dict[bytes, bool]()
+        _reach(objects, [record for record in records.values() if not World.of(record).base], plain)
+        for world in based:
+            plain |= dict.fromkeys(contents_of(difference(world.base, world.tree, reader(objects))), False)
+        needed = {name: is_structure for name, is_structure in needed.items() if is_structure or name in plain}
     with store.writing() as copy:
         for name, is_structure in needed.items():
             content = objects.get(name)
@@ -342,54 +421,3 @@ def _copy(objects: Objects, store: ObjectStore, records: Mapping[SnapshotId, byt
             copy.put({name: content})
         for snapshot, record in records.items():
             copy.put_world(snapshot, record, "")
-
-
-# ---- planning a restore ----------------------------------------------------------------------------------------------
-
-
-class _Lacking(Exception):
-    """A directory of one of two trees is not known."""
-
-
-def _plan(objects: Objects, seen: Look, target: bytes) -> list[Operation] | None:
-    """What to do; `None` if a part of one of the trees is not known."""
-
-    def read(name: bytes) -> bytes:
-        structure = seen.structure.get(name) or objects.get(name)
-        if structure is None:
-            raise _Lacking
-        if digest(structure) != name:
-            raise SnapshotError("a directory in the store does not match its digest")
-        return structure
-
-    try:
-        return difference(seen.tree, target, read)
-    except _Lacking:
-        return None
-
-
-def _filled(objects: Objects, plan: Sequence[Operation]) -> tuple[bytes, list[bytes], int]:
-    """The operations with the sizes of contents, the contents that go with them, and the bytes of these.
-
-    Pieces of zeros become holes, so that a file that was sparse takes no more room than it did.
-    """
-    wanted = [value for what, _, _, _, value in plan if what == WRITE]
-    sizes, pieces = objects.sizes(wanted), objects.pieces(wanted)
-    if len(sizes) < len(set(wanted)):
-        raise SnapshotError("the content of a file is lost")
-    sizes.update(objects.sizes(piece for each in pieces.values() for piece in each))
-    operations: list[Operation] = []
-    contents: list[bytes] = []
-    for what, path, mode, _, value in plan:
-        if what != WRITE:
-            operations.append((what, path, mode, 0, value))
-        elif _ZEROS not in pieces.get(value, ()):
-            operations.append((WRITE, path, mode, sizes[value], value))
-            contents.append(value)
-        else:
-            operations.append((WRITE, path, 0o600, 0, b""))
-            for piece in pieces[value]:
-                operations.append((EXTEND if piece == _ZEROS else APPEND, path, 0, sizes[piece], b""))
-            contents += [piece for piece in pieces[value] if piece != _ZEROS]
-            operations.append((CHMOD, path, mode, 0, b""))
-    return encode_operations(operations), contents, sum(sizes[name] for name in contents)

@@ -4,6 +4,9 @@ Regular files cross as bytes, below the declared paths; a link, a pipe, a device
 does not, nor do processes, empty directories and modes (but scripts with ``#!`` and ELF programs are executable). What
 would change how Python, pytest or a shell starts does not cross unless it is declared by name: the fresh sandbox keeps
 the task's own, if it has one. What the agent deleted is deleted there too.
+
+Where sandboxes keep the whole file system and `Crossing.system` says so, more crosses, and in another way: see
+`agentdistill.verification.system`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from agentdistill.errors import SandboxError, VerifierError
 from agentdistill.records import Record
 from agentdistill.sandbox import Sandbox, SandboxBackend
 from agentdistill.sandbox.base import SandboxFile
+from agentdistill.sandbox.whole import Change, WholeSandbox
+from agentdistill.verification.system import SystemRules, carry_system
 
 PROTECTED = (
     *(".git", ".hg", ".svn"),
@@ -33,6 +38,9 @@ PROTECTED = (
 """Names of files and directories, at any depth, that cross only if they are declared."""
 _CONFIGURATIONS = ("pyproject.toml", "setup.cfg", "tox.ini")
 _EXECUTABLE = (b"#!", b"\x7fELF")
+_NEVER = ("/logs", "/tests", "/solution", "/oracle")
+HIDDEN = ".harbor"
+"""The folder of a workspace that holds what is the verifier's alone."""
 
 
 class Crossing(Record):
@@ -41,6 +49,9 @@ class Crossing(Record):
     paths: tuple[str, ...] = Field(("**",), description="patterns; a directory stands for all below it")
     allow: tuple[str, ...] = Field((), description="patterns of protected files that cross all the same")
     never: tuple[str, ...] = Field((), description="patterns of files that do not cross, declared or not")
+    system: tuple[str, ...] = Field(
+        (), description="patterns of absolute paths elsewhere that cross, where the whole file system is kept"
+    )
     most_files: int = 5_000
     largest_bytes: int = Field(8 << 20, description="of one file")
     total_bytes: int = Field(64 << 20, description="of all files together")
@@ -81,7 +92,7 @@ def fresh_world(
                 fresh.upload(own)
             if prepare is not None:
                 prepare(fresh)
-            cross(left, fresh, crossing or Crossing())
+            _cross(left, fresh, backend, crossing or Crossing())
             yield fresh
         finally:
             fresh.close()
@@ -89,8 +100,42 @@ def fresh_world(
         raise VerifierError(f"the work could not be verified: {error}") from error
 
 
-def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
-    """Carry over from `left` to `fresh` what crosses.
+def _cross(left: Sandbox, fresh: Sandbox, backend: SandboxBackend, crossing: Crossing) -> None:
+    if not (
+        crossing.system
+        and isinstance(left, WholeSandbox)
+        and isinstance(fresh, WholeSandbox)
+        and left.is_whole
+        and fresh.is_whole
+    ):
+        cross(left, fresh, crossing)
+        return
+
+    def crosses(name: str) -> bool:
+        return _is_declared(name, crossing) and (not _is_protected(name) or _matches(name, crossing.allow))
+
+    def within(name: str) -> bool:
+        return crosses(name) and (not _is_configuration(name) or _matches(name, crossing.allow))
+
+    def allowed(path: str) -> bool:
+        # A pattern of the working directory says nothing about the rest.
+        return _matches(path[1:], tuple(each for each in crossing.allow if each.startswith("/")))
+
+    def elsewhere(change: Change, rules: SystemRules) -> bool:
+        name = change.path[1:]
+        if not _matches(name, crossing.system) or _matches(name, _NEVER):
+            return False
+        return allowed(change.path) or (not _is_protected(name) and rules.let_through(change))
+
+    carry_system(left, fresh, backend, within, elsewhere, allowed, HIDDEN)
+    # Of these, what they say decides.
+    cross(left, fresh, crossing, lambda name: _is_configuration(name) and not _matches(name, crossing.allow))
+
+
+def cross(
+    left: Sandbox, fresh: Sandbox, crossing: Crossing, chosen: Callable[[str], bool] = lambda name: True
+) -> Crossed:
+    """Carry over from `left` to `fresh` what crosses, of the files that are `chosen` by name.
 
     Raises:
         SandboxError: one of them is gone.
@@ -98,7 +143,11 @@ def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
     crossed: list[str] = []
     behind: dict[str, str] = {}
     room = crossing.total_bytes
-    names = [name for name in left.list_files() if _is_declared(name, crossing)]
+    try:
+        found = left.list_files()
+    except FileNotFoundError:  # where the workspace itself can be removed
+        found = []
+    names = [name for name in found if chosen(name) and _is_declared(name, crossing)]
     for name in names:
         try:
             if _is_protected(name) and not _matches(name, crossing.allow):
@@ -108,7 +157,7 @@ def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
             content = left.read_file(name)
             if len(content) > min(room, crossing.largest_bytes):
                 raise PermissionError("too large")
-            if name.rpartition("/")[2] in _CONFIGURATIONS and not _matches(name, crossing.allow):
+            if _is_configuration(name) and not _matches(name, crossing.allow):
                 _refuse_other_settings(name, content, fresh)
             fresh.write_file(name, content, executable=content.startswith(_EXECUTABLE))
         except (PermissionError, FileNotFoundError) as error:
@@ -116,7 +165,7 @@ def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
             continue
         room -= len(content)
         crossed.append(name)
-    for name in set(fresh.list_files()).difference(names):
+    for name in filter(chosen, set(fresh.list_files()).difference(names)):
         if _is_declared(name, crossing) and (not _is_protected(name) or _matches(name, crossing.allow)):
             fresh.remove_file(name)
     return Crossed(tuple(crossed), behind)
@@ -124,6 +173,10 @@ def cross(left: Sandbox, fresh: Sandbox, crossing: Crossing) -> Crossed:
 
 def _is_declared(name: str, crossing: Crossing) -> bool:
     return _matches(name, crossing.paths) and not _matches(name, crossing.never)
+
+
+def _is_configuration(name: str) -> bool:
+    return name.rpartition("/")[2] in _CONFIGURATIONS
 
 
 def _is_protected(name: str) -> bool:

@@ -19,9 +19,8 @@ from fnmatch import fnmatchcase
 from agentdistill.errors import UnreadableRewardError, VerifierError
 from agentdistill.sandbox import ExecResult, Sandbox
 from agentdistill.sandbox.base import SandboxFile
+from agentdistill.verification.crossing import HIDDEN
 
-HIDDEN = ".harbor"
-"""The folder of a workspace that the links lead to."""
 LINKS: Mapping[str, str] = {"/logs": f"{HIDDEN}/logs", "/tests": f"{HIDDEN}/tests"}
 """Absolute paths in a sandbox that runs a script → where they lead to, for `World.links`."""
 LOGS = LINKS["/logs"]

@@ -33,25 +33,34 @@ and its instruction is the answer. The score is the mean over the steps that wer
 **What is not covered**, and what becomes of it:
 
 - Refused: ``docker-compose.yaml`` and services, GPUs and TPUs, ``mcp_servers``, ``network_mode = "allowlist"``,
-  commands as root, users or networks that change from step to step, ``verifier.collect`` for another service or user,
-  variables of this machine in ``environment.env`` (they would be stored with snapshots).
+  users or networks that change from step to step, ``verifier.collect`` for another service or user, variables of this
+  machine in ``environment.env`` (they would be stored with snapshots).
 - Networks: without a word of the task there is none, other than in Harbor. ``public`` is refused unless the docker
-  backend was made with ``public_network = true``; bubblewrap never gives any. Images are built without network unless
+  backend was made with ``public_network = true``; bubblewrap never gives any. A list of allowed hosts would need a
+  filter between the container and the network that commands cannot get past; the engine has none, and to give the whole
+  network in its place would be weaker than what the task says. Images are built without network unless
   ``build_network = "default"``; nothing is pulled.
-- Root: who is named no user works as an ordinary one (1000), also where an image is root's. Only the working directory,
-  ``/tmp`` (emptied after each command) and, where a separate verifier reads it, ``/logs`` can be written to: no package
-  can be installed outside them. What an image has elsewhere is there, read-only.
-- A snapshot keeps the working directory and the shell. ``/logs`` and ``/tests``, where they are there, are links into
-  a folder ``.harbor`` of the working directory.
+- Root: a docker backend made with ``root = true`` is as Harbor has it: who is named no user is the image's own, root as
+  a rule; packages can be installed, and anything in the container can be written to and is part of snapshots, with
+  owners. What root may do, and what it may not, is in `agentdistill.sandbox.docker.container.CAPABILITIES`; user
+  namespaces are the engine's affair. Without the setting, commands as root are refused, and who is named no user works
+  as an ordinary one (1000), also where an image is root's: only the working directory, ``/tmp`` (emptied after each
+  command) and, where a separate verifier reads it, ``/logs`` can be written to, and snapshots keep the working
+  directory and the shell; what an image has elsewhere is there, read-only. The same holds for bubblewrap.
+- An image without WORKDIR is worked in at ``/workspace``, not at ``/``.
+- ``/logs`` and ``/tests``, where they are there, are links into a folder ``.harbor`` of the working directory.
 - ENTRYPOINT, CMD and services of an image are not started. A healthcheck is tried before the agent begins (and before
   each step that has one), by commands that outlive nothing.
 - ``agent.timeout_sec`` bounds every single command, as does the backend's own limit, and not their sum: what time is
   left could not be restored exactly. `step_limit` bounds an episode. ``build_timeout_sec`` bounds the silence of a
   build. ``cpus`` beyond what the machine has are not promised; memory holds the files of a sandbox, too.
 - ``skills_dir`` is not shown to the agent. Artifacts are carried to a separate verifier, not kept; a `destination` has
-  no meaning. Artifacts outside the working directory and ``/logs`` are not there, since nobody can write them.
+  no meaning. Artifacts outside the working directory and ``/logs`` are not carried, also where an agent that is root
+  can write them.
 - To a shared verifier, files that change how Python, pytest or a shell starts do not cross (`crossing.PROTECTED`), of
-  ``.git`` neither configuration nor hooks, of ``/logs`` nothing.
+  ``.git`` neither configuration nor hooks, of ``/logs`` nothing. From elsewhere, where the agent can write there, to
+  hidden tests nothing crosses that ``crossing.system`` does not name; to a script everything but what
+  `agentdistill.verification.system` lists, above all changes to programs and libraries that the image has.
 """
 
 from .environment import ENVIRONMENT, Terminal

@@ -149,7 +149,7 @@ class Terminal(Tools):
             return
         self.sandbox.upload({name: SandboxFile(f.content, f.executable) for name, f in step.workdir.items()}, self.base)
         if "setup.sh" in step.workdir:
-            ended = self.sandbox.exec(["/bin/sh", "-c", f"{self._place.enter()} && {SHELL} ./setup.sh"])
+            ended = self.sandbox.exec(["/bin/sh", "-c", f"{self._place.enter(self.sandbox)} && {SHELL} ./setup.sh"])
             if ended.exit_code:
                 raise SandboxError(
                     f"setup.sh of step {step.name!r} ended with {ended.exit_code}: {ended.output[-200:]}"
@@ -161,7 +161,7 @@ class Terminal(Tools):
         assert self.sandbox is not None
         failures, began = 0, time.monotonic()
         while check is not None:
-            line = f"{self._place.enter()} && {check.command}"
+            line = f"{self._place.enter(self.sandbox)} && {check.command}"
             ended = self.sandbox.exec(["/bin/sh", "-c", line], timeout=check.timeout_sec or None)
             if ended.exit_code == 0:
                 return
@@ -266,5 +266,5 @@ class Terminal(Tools):
         """
         assert self.sandbox is not None
         exports = "".join(f"export {name}={shlex.quote(value)}; " for name, value in (variables or {}).items())
-        line = f"{exports}{self._place.enter()} && {SHELL} /run/files/solve.sh"
+        line = f"{exports}{self._place.enter(self.sandbox)} && {SHELL} /run/files/solve.sh"
         return self.sandbox.exec(["/bin/sh", "-c", line], files={**(files or {}), "solve.sh": script.encode()})

@@ -18,13 +18,15 @@ from agentdistill.redaction import guard, redact
 from agentdistill.sandbox import Sandbox
 from agentdistill.sandbox.base import SandboxFile
 from agentdistill.verification import Crossing, HiddenTests, carry, fresh_world, run_script, run_tests
-from agentdistill.verification.scripts import HIDDEN, LOGS
+from agentdistill.verification.crossing import HIDDEN
+from agentdistill.verification.scripts import LOGS
 
-from .place import Place, verifiers_place, workspace
+from .place import Place, verifiers_place
 
 _GIT = ("objects", "refs", "logs", "HEAD", "ORIG_HEAD", "MERGE_HEAD", "MERGE_MSG", "index", "packed-refs")
-_OPEN = Crossing(allow=tuple(f"**/.git/{name}" for name in _GIT), never=(HIDDEN,))
-"""What crosses to a task's own script unless it says otherwise: of a git repository all but what makes git run code."""
+_OPEN = Crossing(allow=tuple(f"**/.git/{name}" for name in _GIT), never=(HIDDEN,), system=("/**",))
+"""What crosses to a task's own script unless it says otherwise: of a git repository all but what makes git run code,
+and of the rest of the file system, where that is kept, what `agentdistill.verification.system` lets through."""
 _ROOM = 64 << 20
 
 
@@ -119,7 +121,7 @@ class Judge:
         fork = backend.create(left.snapshot(owner))
         try:
             for collect in collects:
-                line = f"{self._place.enter()} && {collect.command}"
+                line = f"{self._place.enter(fork)} && {collect.command}"
                 ended = fork.exec(["/bin/sh", "-c", line], timeout=max(1.0, collect.timeout_sec))
                 if ended.exit_code:
                     raise VerifierError(f"verifier.collect: {collect.command[:80]!r} ended with {ended.exit_code}")
@@ -131,7 +133,7 @@ class Judge:
     def _carry(self, left: Sandbox, fresh: Sandbox, step: HarborStep | None) -> None:
         """Carry ``/logs/artifacts`` and the declared artifacts over, to the same absolute paths."""
         room = _ROOM - carry(left, fresh, f"{LOGS}/artifacts", f"{LOGS}/artifacts")
-        here, there = workspace(left), workspace(fresh)
+        here, there = left.workspace, fresh.workspace
         for artifact in self._harbor.settings.artifacts_of(step.settings if step else None):
             path = artifact.source.rstrip("/")
             path = path if path.startswith("/") else f"{self._place.workdir or here}/{path}"

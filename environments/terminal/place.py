@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from agentdistill.errors import SandboxError, TaskError, UsageError
+from agentdistill.errors import TaskError, UsageError
 from agentdistill.formats.harbor import (
     EnvironmentSettings,
     HarborFile,
@@ -26,12 +26,11 @@ from agentdistill.sandbox import Sandbox, SandboxBackend
 from agentdistill.sandbox.base import SandboxFile
 from agentdistill.sandbox.shell import WORKSPACE
 from agentdistill.sandbox.worlds import World, world_of
-from agentdistill.verification.scripts import HIDDEN, LINKS, LOGS, make_folder
+from agentdistill.verification.crossing import HIDDEN
+from agentdistill.verification.scripts import LINKS, LOGS, make_folder
 
 _COMPOSED = ("docker-compose.yaml", "docker-compose.yml")
 _WORKDIR = re.compile(r"^\s*WORKDIR\s+(/[\w./@+-]*)\s*$", re.MULTILINE | re.IGNORECASE | re.ASCII)
-# An agent's variables are not those of an argument vector's command; HOME there is always the workspace.
-_WHERE = "import os; print(os.environ['HOME'])"
 SHELL = 'exec "$(command -v bash || command -v sh)"'
 """A shell line that becomes bash, or else sh; its arguments follow."""
 
@@ -69,7 +68,7 @@ class Place:
         """
         for stage in self.stages:
             if stage.files:
-                home = workspace(sandbox)
+                home = sandbox.workspace
                 sandbox.upload({path[len(home) + 1 :]: _file(file) for path, file in stage.files.items()})
             if stage.command:
                 exports = "".join(f"export {name}={shlex.quote(value)}; " for name, value in stage.env.items())
@@ -90,21 +89,9 @@ class Place:
             if sandbox.exec(f"mkdir -p {there} && cd {there}").exit_code:
                 raise TaskError(f"no command can work in {self.workdir}: run it on the docker backend")
 
-    def enter(self) -> str:
+    def enter(self, sandbox: Sandbox) -> str:
         """A shell line for argument vectors that goes to the working directory."""
-        return f"cd {shlex.quote(self.workdir)}" if self.workdir else 'cd "$HOME"'
-
-
-def workspace(sandbox: Sandbox) -> str:
-    """Absolute path of a sandbox's workspace.
-
-    Raises:
-        SandboxError: it does not say.
-    """
-    told = sandbox.exec([sandbox.python, "-I", "-S", "-c", _WHERE])
-    if told.exit_code:
-        raise SandboxError(f"a sandbox does not say where its workspace is: {told.output.strip()[-200:]}")
-    return told.output.strip()
+        return f"cd {shlex.quote(self.workdir or sandbox.workspace)}"
 
 
 def agents_place(root: SandboxBackend, harbor: HarborTask) -> Place:

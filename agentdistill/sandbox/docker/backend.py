@@ -6,6 +6,13 @@ of the host, no folder, no socket, no variable. What it can write to are the wor
 `/run/files`, in memory and of limited size; memory (swap included), processes and processor time are limited by control
 groups of the engine.
 
+With ``root = true`` a container is more like those of other tools. Its root can be written to, on the engine's disk,
+and all of it is part of snapshots, as what differs from the image. Commands are the image's user, root as a rule, with
+the few capabilities that package managers need (`container.CAPABILITIES`). What else is said above holds: no new
+privileges, both filters of system calls, no network, nothing of the host, the limits. The program inside is root, too;
+commands cannot trace it, nor end it, and it has two capabilities more, with which it puts ``/dev`` back as it was. It
+is no user namespace of ours: unless the engine remaps users, root inside has root's number outside.
+
 What this does not protect against: a bug in the Linux kernel, since containers run on the engine's own (a runtime such
 as gVisor or Kata puts something in between); whoever can reach the engine, who is root there; reading what `/proc`
 and `/sys` tell of the engine's hardware; telling from timing what else runs there. `DockerBackend.capabilities` names
@@ -24,19 +31,21 @@ from typing import Literal
 from agentdistill.errors import SandboxError, UsageError
 from agentdistill.sandbox import seccomp
 from agentdistill.sandbox.agent_backend import AgentBackend
-from agentdistill.sandbox.agent_sandbox import AgentSandbox, LiveProcessPolicy, Started
+from agentdistill.sandbox.agent_sandbox import AgentSandbox, LiveProcessPolicy, Started, Whole
 from agentdistill.sandbox.base import Capabilities, Limits, SnapshotId
 from agentdistill.sandbox.docker.building import build
-from agentdistill.sandbox.docker.container import COUNTERS, Layout, confined, layout, looking
-from agentdistill.sandbox.docker.deriving import derive, number_of
+from agentdistill.sandbox.docker.container import CAPABILITIES, COUNTERS, Layout, confined, layout, looking
+from agentdistill.sandbox.docker.deriving import account_of, derive
 from agentdistill.sandbox.docker.engine import Engine
 from agentdistill.sandbox.docker.leftovers import Owner, become_owner, of_this_process, reap, sweep
 from agentdistill.sandbox.docker.shipping import ship
 from agentdistill.sandbox.guest import agent_line
 from agentdistill.sandbox.runtime import PLACE, Runtime, portable_python
+from agentdistill.sandbox.shell import FILES
 from agentdistill.sandbox.worlds import World
 
 _DAY = 86400.0
+_NO_ROOT = "commands in a container do not run as {}: name another user, or allow it by root = true"
 _NEEDS_IMAGE = "the docker sandbox needs an image, or a folder to build one from, and not both"
 _CAPABILITIES = Capabilities(
     snapshot="workspace",
@@ -52,16 +61,31 @@ _CAPABILITIES = Capabilities(
         "image volumes": "directories that an image declares as volumes are empty, in memory, and not kept",
     },
 )
+_DISK_GAP = (
+    "what commands write is on the engine's disk, and bounded by looking at it now and then: who is fast writes past "
+    "the limit until then; files that are open but have no name are not seen"
+)
+_WHOLE_GAPS = {
+    "filesystem scope": "/dev/shm is emptied after each command, /dev is put back as it was; neither is kept",
+    "extended attributes": "a snapshot does not keep them, nor times",
+    "capabilities are empty": "commands may be root of their container, with the capabilities "
+    f"{', '.join(CAPABILITIES)}: more of the kernel is in their reach, and they can break the container they are in",
+    "system folders are read only": "commands may write anywhere in their container, and snapshots keep it",
+    "disk fill": _DISK_GAP,
+    "many files": _DISK_GAP,
+}
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """What it takes to start sandboxes."""
+    """What it takes to start sandboxes; base and listing of the image, where the whole file system is kept."""
 
     python: Runtime
     layout: Layout
     volume: str
     uid: int
+    base: bytes = b""
+    listing: bytes = b""
 
 
 class DockerBackend(AgentBackend):
@@ -83,6 +107,10 @@ class DockerBackend(AgentBackend):
         runtime: what the engine runs containers with, such as ``runsc`` or ``kata``; without it, the engine's default.
             gVisor counts all memory of a sandbox as one process: who exhausts it there loses the sandbox.
         uid: user and group that commands run as, a number other than 0.
+        root: sandboxes are as an engine makes them: the whole file system can be written to, and snapshots keep all of
+            it; commands run as the user that a world names, or else as the image's own, who may be root of the
+            container, with `container.CAPABILITIES`. `uid` has no meaning then. `limits.workspace_bytes` is how much
+            there may be beyond the image. `Capabilities.known_gaps` says what is weaker.
         ttl: seconds after which other machines that use the engine may remove a sandbox of ours.
         background: what becomes of processes that outlive their command: ``kill`` ends them with it, ``keep`` lets them
             live on, as in a terminal.
@@ -103,6 +131,7 @@ class DockerBackend(AgentBackend):
         host: str = "",
         runtime: str = "",
         uid: int = 1000,
+        root: bool = False,
         ttl: float = _DAY,
         background: Literal["kill", "keep"] = "kill",
         on_live_processes: Literal["refuse", "accept", "restart"] = "refuse",
@@ -112,7 +141,7 @@ class DockerBackend(AgentBackend):
         if image and build:
             raise UsageError(_NEEDS_IMAGE)
         if uid <= 0:
-            raise UsageError("commands in a container do not run as root: give another uid")
+            raise UsageError("commands in a container do not run as root: give another uid, or allow it by root = true")
         self._named = image
         self._build = build
         self._build_network: Literal["none", "default"] = build_network
@@ -121,6 +150,7 @@ class DockerBackend(AgentBackend):
         self._engine = Engine(host)
         self._oci_runtime = runtime
         self._uid = uid
+        self._root = root
         self._ttl = ttl
         self._shipping = threading.Lock()
         self._owner: Owner | None = None
@@ -135,21 +165,32 @@ class DockerBackend(AgentBackend):
         network: frozenset[Literal["none", "public"]] = _CAPABILITIES.network
         if self._public_network:
             network |= {"public"}
-        return replace(_CAPABILITIES, network=network, known_gaps={**_CAPABILITIES.known_gaps, **self._gaps})
+        gaps = {**_CAPABILITIES.known_gaps, **self._gaps}
+        if not self._root:
+            return replace(_CAPABILITIES, network=network, known_gaps=gaps)
+        del gaps["image volumes"]
+        return replace(_CAPABILITIES, snapshot="filesystem", network=network, known_gaps={**gaps, **_WHOLE_GAPS})
 
     def prepare(self, home: Path) -> None:
         """See `AgentBackend.prepare`. What dead runs left on the engine is removed."""
-        self._gaps = self._engine.check(self._oci_runtime)
+        self._gaps = self._engine.check(self._oci_runtime, root=self._root)
         if self._owner is None:
             self._owner = become_owner()
         reap(self._engine, self._owner)
         # No sandbox uses more than there are, and the engine refuses to promise more.
         self.limits = self.limits.model_copy(update={"cpus": min(self.limits.cpus, self._engine.processors())})
         where = self._layout(self._owner)
-        uid = number_of(self._engine, where.image, self._owner, self._world.user) if self._world.user else self._uid
+        uid = self._uid
+        if self._world.user and where.account is None:
+            account = account_of(self._engine, where.image, self._owner, self._world.user)
+            if account.user == 0:
+                raise UsageError(_NO_ROOT.format(self._world.user))
+            uid = account.user
         python = portable_python()
         self._prepared = _Ready(python, where, ship(self._engine, python, where.image.digest, self._owner), uid)
-        if where.image.directory != "/":
+        if where.account is not None:
+            self._look_at_image()
+        elif where.image.directory != "/":
             self._seed = self._image_files()
             self._seeds.add(self._seed)
 
@@ -165,8 +206,8 @@ class DockerBackend(AgentBackend):
             raise UsageError(_NEEDS_IMAGE)
         if world.network == "public" and not self._public_network:
             raise UsageError("the public network is not given to sandboxes: allow it by public_network = true")
-        if world.user.partition(":")[0] in ("root", "0"):
-            raise UsageError(f"commands in a container do not run as {world.user}: name another user")
+        if world.user.partition(":")[0] in ("root", "0") and not self._root:
+            raise UsageError(_NO_ROOT.format(world.user))
         takes_own = self.has_image and (world.any_image or not named)
         made = DockerBackend(
             None,
@@ -177,6 +218,7 @@ class DockerBackend(AgentBackend):
             host=self._engine.host,
             runtime=self._oci_runtime,
             uid=self._uid,
+            root=self._root,
             ttl=self._ttl,
         )
         made._engine, made._engine_is_mine = self._engine, False
@@ -240,9 +282,30 @@ class DockerBackend(AgentBackend):
         )
         return self._started(ready, settings)
 
+    def _look_at_image(self) -> None:
+        """Find out what the image has, in a container in which no command runs."""
+        ready, owner = self._state()
+        store, _ = self._open()
+        settings = confined(
+            ready.layout,
+            ready.volume,
+            self.limits,
+            uid=0,
+            runtime=self._oci_runtime,
+            labels=owner.labels("sandbox", self._ttl),
+        )
+        with AgentSandbox(self._started(ready, settings), self.limits, LiveProcessPolicy(), store, _nobody) as sandbox:
+            kept, base, listing = sandbox.look_at_image()
+        self._seeds.add(kept)
+        self._prepared = replace(ready, base=base, listing=listing)
+
     def _started(self, ready: _Ready, settings: dict[str, dict[str, object]]) -> Started:
         line = agent_line(ready.python.python, PLACE)
         attached = self._engine.start(ready.layout.image.digest, line, **settings)
+        whole, account = None, ready.layout.account
+        if account is not None:
+            numbers = account.user, account.group, list(account.groups)
+            whole = Whole(numbers, (FILES, PLACE), ready.listing, ready.base, self.start)
         return Started(
             attached,
             ready.python.python,
@@ -251,6 +314,7 @@ class DockerBackend(AgentBackend):
             workspace=ready.layout.workspace,
             counters=COUNTERS,
             refuse=seccomp.program() if seccomp.supported() else b"",
+            whole=whole,
         )
 
     def _layout(self, owner: Owner) -> Layout:
@@ -271,10 +335,13 @@ class DockerBackend(AgentBackend):
         where = layout(engine.image(name), world.environment)
         directory = world.directory or where.workspace
         links = world.links_from(directory)
-        if directory == where.workspace and not links:
+        if directory != where.workspace or links:
+            derived = derive(engine, where.image, owner, directory=directory, links=links)
+            where = layout(engine.image(derived), world.environment)
+        if not self._root:
             return where
-        derived = derive(engine, where.image, owner, directory=directory, links=links)
-        return layout(engine.image(derived), world.environment)
+        account = account_of(engine, where.image, owner, world.user or where.image.user or "0")
+        return layout(where.image, world.environment, account)
 
     def _image_files(self) -> SnapshotId:
         """A snapshot of what the image has in its working directory."""

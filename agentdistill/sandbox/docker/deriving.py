@@ -7,6 +7,7 @@ import io
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agentdistill.errors import SandboxError, UsageError
@@ -44,27 +45,51 @@ def derive(engine: Engine, image: Image, owner: Owner, *, directory: str, links:
     return name
 
 
-def number_of(engine: Engine, image: Image, owner: Owner, user: str) -> int:
-    """The number of a user of an image; `user` may be a number, and have a group after a colon.
+@dataclass(frozen=True)
+class Account:
+    """A user of an image: numbers of the user, of its group, and of its other groups; its home directory."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def account_of(engine: Engine, image: Image, owner: Owner, user: str) -> Account:
+    """The account of a user of an image, as an engine finds it.
+
+    Args:
+        engine: where.
+        image: whose users.
+        owner: us.
+        user: name or number, and the same of a group after a colon, if it is not the user's own.
 
     Raises:
-        UsageError: the image has no such user, or it is root.
+        UsageError: the image has no such user or group.
         SandboxError: the engine does not say.
     """
-    user = user.partition(":")[0]
-    number = int(user) if user.isdecimal() else None
-    if number is None:
-        with _held(engine, image.digest, owner) as container:
-            accounts = _file(engine, container, "/etc/passwd").decode(errors="replace")
-        for line in accounts.splitlines():
-            name, *fields = line.split(":")
-            if name == user and len(fields) > 1 and fields[1].isdecimal():
-                number = int(fields[1])
-    if number is None:
-        raise UsageError(f"the image has no user {user!r}")
-    if number == 0:
-        raise UsageError(f"commands in a container do not run as root, as user {user!r} would")
-    return number
+    name, _, of_group = user.partition(":")
+    with _held(engine, image.digest, owner) as container:
+        users = _table(_file(engine, container, "/etc/passwd"), 7)
+        groups = _table(_file(engine, container, "/etc/group"), 4)
+    fields = next((each for each in users if name in each[:1] or name == each[2]), None)
+    if fields is None and not name.isdecimal():
+        raise UsageError(f"the image has no user {name!r}")
+    number, group, home = (int(name), 0, "/") if fields is None else (int(fields[2]), int(fields[3]), fields[5] or "/")
+    others = () if fields is None else tuple(int(each[2]) for each in groups if fields[0] in each[3].split(","))
+    if of_group:
+        found = next((int(each[2]) for each in groups if of_group in (each[0], each[2])), None)
+        if found is None and not of_group.isdecimal():
+            raise UsageError(f"the image has no group {of_group!r}")
+        group, others = int(of_group) if found is None else found, ()
+    return Account(number, group, tuple(sorted({group, *others})), home)
+
+
+def _table(content: bytes, columns: int) -> list[list[str]]:
+    """The lines of a file of accounts that are as they should be: names and numbers in the first three columns."""
+    lines = [line.split(":") for line in content.decode(errors="replace").splitlines()]
+    numbers = (2, 3) if columns > 4 else (2,)
+    return [each for each in lines if len(each) == columns and all(each[at].isdecimal() for at in numbers)]
 
 
 @contextmanager

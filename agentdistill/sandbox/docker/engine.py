@@ -31,12 +31,14 @@ class Image:
         directory: its working directory, ``/`` if it names none.
         environment: the variables it sets.
         volumes: directories it declares as volumes.
+        user: who its commands run as, as it says; empty for root.
     """
 
     digest: str
     directory: str
     environment: Mapping[str, str]
     volumes: tuple[str, ...]
+    user: str = ""
 
 
 class Engine:
@@ -100,8 +102,12 @@ class Engine:
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
             raise SandboxUnavailableError(f"cannot {what}: {self._unreachable(error)}") from error
 
-    def check(self, runtime: str) -> dict[str, str]:
+    def check(self, runtime: str, *, root: bool = False) -> dict[str, str]:
         """See whether containers there can be confined as we promise; returns further gaps, as `Capabilities` has them.
+
+        Args:
+            runtime: what containers run with, if not with the engine's default.
+            root: whether commands may be root.
 
         Raises:
             SandboxUnavailableError: they cannot; says what is missing.
@@ -128,9 +134,15 @@ class Engine:
                 refuse
                 + "it filters no system calls; use an engine with seccomp, or a runtime of its own (gVisor, Kata)"
             )
-        if about.get("SwapLimit"):
-            return {}
-        return {"swap": "the engine does not limit swap: where its machine has any, memory meets its limit late"}
+        gaps = {}
+        if not about.get("SwapLimit"):
+            gaps["swap"] = "the engine does not limit swap: where its machine has any, memory meets its limit late"
+        options = " ".join(map(str, about.get("SecurityOptions") or ()))
+        if root and "userns" not in options and "rootless" not in options:
+            gaps["root of the engine's machine"] = (
+                "root in a container has root's number outside too, since the engine remaps no users (userns-remap)"
+            )
+        return gaps
 
     def image(self, name: str) -> Image:
         """What an image says of itself.
@@ -147,6 +159,7 @@ class Engine:
             directory=os.path.normpath("/" + (config.get("WorkingDir") or "/")).replace("//", "/"),
             environment={key: value for key, _, value in pairs},
             volumes=tuple(sorted(config.get("Volumes") or {})),
+            user=str(config.get("User") or ""),
         )
 
     def has_image(self, name: str) -> bool:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .counters import Counters
+    from .disk import Disk
+    from .root import Devices
+    from .rootfs import RootFolders
     from .trees import Workspace
     from .wire import Body
 
@@ -39,6 +42,10 @@ class Agent:
         self._commands: Commands | None = None
         self._counters: Counters | None = None
         self._trees: Workspace | None = None
+        self._root: RootFolders | None = None
+        self._devices: Devices | None = None
+        self._disk: Disk | None = None
+        self._owner = (0, 0)
         self._scratch: list[tuple[str, int]] = []
         self._stopped: list[int] = []
 
@@ -49,17 +56,32 @@ class Agent:
         of folders that do not outlast a command; `largest`, bytes of a file; `output`, bytes; `keep`, whether processes
         outlast a command; `limits` of each process, by name; `counters` as `Counters` takes them, if there are any;
         `lower`, arguments of that name's function, if the agent was started as root; `refuse`, system calls as
-        `refuse_calls` takes them, or nothing.
+        `refuse_calls` takes them, or nothing. `whole` is empty, or, where the tree is the whole file system, has
+        `user`, arguments of `CommandUser`; `skipped`, folders that are not part of it; `bytes` and `files`, how much
+        there may be beyond the image; and the body is a listing of the image, or empty for the first look at it.
         """
         from .hiding import hide
 
         self._keep: bool = request["keep"]
         self._workspace: str = request["workspace"]
-        self._in_workspace = Files(self._workspace, request["largest"])
         self._shown: str = request["files"]
+        user, owner = None, None
+        if whole := request["whole"]:
+            from .disk import Disk
+            from .root import CommandUser, Devices
+            from .rootfs import RootFolders
+
+            user = CommandUser(*whole["user"])
+            self._owner = owner = user.user, user.group
+            self._keep_workspace()
+            self._root = RootFolders([os.fsencode(path) for path in whole["skipped"]], body.read(body.left))
+            self._root.begin()
+            self._disk = Disk(self._root, whole["bytes"], whole["files"])
+            self._devices = Devices()
+        self._in_workspace = Files(self._workspace, request["largest"], owner)
         scratch = [*request["scratch"], self._shown]
         self._scratch = [(path, os.stat(path).st_mode & 0o7777) for path in scratch]
-        self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"])
+        self._commands = Commands(_INPUT, request["output"], self._keep, request["limits"], user, self._disk)
         if request["counters"]:
             from .counters import Counters
 
@@ -84,8 +106,9 @@ class Agent:
         assert self._commands is not None
         directory: bytes = request["directory"]
         if not _can_enter(directory):
-            # A command removed or closed the directory it was in: as good a way to fail as any.
-            directory = os.fsencode(self._workspace)
+            # A command removed or closed the directory it was in: as good a way to fail as any. Root may have put
+            # something else in place of the workspace, too.
+            directory = os.fsencode(self._workspace) if _can_enter(os.fsencode(self._workspace)) else b"/"
         report = -1
         try:
             if request["files"]:
@@ -103,7 +126,7 @@ class Agent:
             self._sweep(bool(request["files"]))
         if self._counters is not None:
             ended["exceeded"] = self._counters.met() or ended["exceeded"]
-        if ended["exit"] and not ended["exceeded"] and _is_full(self._workspace):
+        if ended["exit"] and not ended["exceeded"] and _is_full("/" if self._root else self._workspace):
             ended["exceeded"] = "workspace"
         ended["directory"], ended["shell"] = directory, left
         output = ended.pop("output")
@@ -185,26 +208,47 @@ class Agent:
         """See `Workspace.make_over`."""
         return self._tree().make_over(request, body)
 
+    def image(self, request: "dict[str, Any]", body: "Body") -> "Reply":
+        """What the last look found, as a listing of the image."""
+        assert self._root is not None
+        listing = self._root.listing()
+        return {}, len(listing), (listing,)
+
     def _tree(self) -> "Workspace":
         if self._trees is None:
             from .trees import Workspace
 
-            self._trees = Workspace(os.fsencode(self._workspace))
+            if self._root is not None:
+                self._trees = Workspace(b"/", whole=self._root)
+            else:
+                self._trees = Workspace(os.fsencode(self._workspace))
         return self._trees
 
     def _write(self, place: Files, files: "list[tuple[bytes, int, bool]]", body: "Body", directory: "Any") -> None:
         for path, size, executable in files:
+            if self._disk is not None and not self._disk.has_room(size):
+                raise Refusal("refused", f"{path.decode('utf-8', 'replace')!r}: the workspace is full")
             place.write(b"%b/%b" % (directory, path) if directory else path, body, size, executable)
 
     def _sweep(self, files: bool) -> None:
+        if self._root is not None:
+            self._keep_workspace()
         if files:
             empty(self._shown)
             os.chmod(self._shown, 0o755)
         if not self._keep:
             self._clear()
 
+    def _keep_workspace(self) -> None:
+        """Make the workspace if there is none: root may have removed it."""
+        if not os.path.lexists(self._workspace):
+            os.makedirs(self._workspace)
+            os.chown(self._workspace, *self._owner)
+
     def _clear(self) -> None:
         remove_ipc()
+        if self._devices is not None:
+            self._devices.put_back()
         for path, mode in self._scratch:
             if os.stat(path).st_mode & 0o7777 != mode or os.listdir(path):
                 empty(path)

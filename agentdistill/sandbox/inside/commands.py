@@ -15,6 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .disk import Disk
+    from .root import CommandUser
+
 TIMED_OUT = 124
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -70,9 +73,21 @@ class Commands:
         output_bytes: of a command, kept.
         keep: whether processes live on when their command is over.
         limits: of each process, by the name of the resource such as ``AS``.
+        user: who they run as, if not as this process does.
+        disk: watched while they run; a command is killed when there is too much on it.
     """
 
-    def __init__(self, connection: int, output_bytes: int, keep: bool, limits: "dict[str, int]") -> None:
+    def __init__(
+        self,
+        connection: int,
+        output_bytes: int,
+        keep: bool,
+        limits: "dict[str, int]",
+        user: "CommandUser | None" = None,
+        disk: "Disk | None" = None,
+    ) -> None:
+        self._user = user
+        self._disk = disk
         self._connection = connection
         self._output_bytes = output_bytes
         self._keep = keep
@@ -116,22 +131,28 @@ class Commands:
         began = time.monotonic()
         output = Output(self._output_bytes)
         others = everyone() if self._keep else {}
+        if self._disk is not None:
+            self._disk.begin()
         os.chdir(directory)
         pid = self._start(argv, environment, _rounded_up(seconds) + 1, shown)
         os.chdir("/")
         status = self._attend(pid, output, began + seconds)
+        timed_out = status is None and time.monotonic() >= began + seconds
         if not self._keep:
             kill_all()
         elif status is None:
             kill_since(others)
         self._drain(output)
-        code = TIMED_OUT if status is None else _code(status)
+        code = TIMED_OUT if timed_out else _code(signal.SIGKILL if status is None else status)
+        is_over = status is None and not timed_out
+        if self._disk is not None and not timed_out:
+            is_over = is_over or self._disk.is_over(ended=not self._keep)
         return {
             "exit": code,
             "output": output.content(),
-            "timed_out": status is None,
+            "timed_out": timed_out,
             "truncated": output.truncated,
-            "exceeded": _exceeded(code, status is None),
+            "exceeded": "workspace" if is_over else _exceeded(code, timed_out),
             "microseconds": int((time.monotonic() - began) * 1e6),
         }
 
@@ -165,6 +186,8 @@ class Commands:
                 # Who is limited already may not raise its hard limit again.
                 bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
                 resource.setrlimit(kind, (bound, bound))
+            if self._user is not None:
+                self._user.become()
             code = _execute(argv, environment)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this process must not go on as an agent
             os.write(2, f"cannot start a command: {error}\n".encode())
@@ -172,11 +195,19 @@ class Commands:
             os._exit(code)
 
     def _attend(self, pid: int, output: Output, deadline: float) -> "int | None":
-        """Read what is written until the command itself has ended; its status, or `None` if its time ran out."""
+        """Read what is written until the command itself has ended; its status, or `None` if it has to be ended."""
+        checked = time.monotonic()
         while True:
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            left = deadline - now
             if left <= 0:
                 return None
+            if self._disk is not None:
+                if now - checked >= self._disk.checked:
+                    if self._disk.is_over():
+                        return None
+                    checked = time.monotonic()
+                left = min(left, self._disk.checked)
             for number, _ in self._poll.poll(_rounded_up(left * 1000)):
                 if number == self._out:
                     output.add(os.read(self._out, CHUNK))

@@ -41,11 +41,13 @@ class Files:
     Args:
         root: absolute path; paths below it are accepted too.
         largest: bytes; a larger file is neither read nor written.
+        owner: user and group of what is made, if not those of this process.
     """
 
-    def __init__(self, root: str, largest: int) -> None:
+    def __init__(self, root: str, largest: int, owner: "tuple[int, int] | None" = None) -> None:
         self._root = os.fsencode(root)
         self._largest = largest
+        self._owner = owner
 
     def read(self, path: bytes) -> bytes:
         """The bytes of a regular file."""
@@ -61,13 +63,15 @@ class Files:
             if size > self._largest:
                 raise PermissionError(f"larger than {self._largest} bytes")
             with _Folder(self, path, make=True) as place:
-                handle, mode = _open_to_write(place.number, place.name, executable)
+                there, handle, mode = _open_to_write(place.number, place.name, executable)
                 with open(handle, "wb", buffering=0) as file:
                     for chunk in body.chunks(size):
                         _write(handle, chunk)
                     if os.fstat(handle).st_size > size:
                         file.truncate(size)
-                    # After writing, which takes a setuid bit away.
+                    if self._owner is not None and not there:
+                        os.fchown(handle, *self._owner)
+                    # After both, which take a setuid bit away.
                     os.fchmod(handle, mode)
         except (OSError, ValueError) as error:
             raise _refusal(path, error, "refused") from error
@@ -142,6 +146,8 @@ class Files:
                 if make:
                     try:
                         os.mkdir(part, 0o755, dir_fd=folder)
+                        if self._owner is not None:
+                            os.chown(part, *self._owner, dir_fd=folder, follow_symlinks=False)
                     except FileExistsError:
                         pass
                 try:
@@ -204,11 +210,11 @@ def _open_regular(folder: int, name: bytes, flags: int) -> int:
     return handle
 
 
-def _open_to_write(folder: int, name: bytes, executable: bool) -> "tuple[int, int]":
-    """The file, opened, and the mode it is to have."""
+def _open_to_write(folder: int, name: bytes, executable: bool) -> "tuple[bool, int, int]":
+    """Whether the file was there, the file, opened, and the mode it is to have."""
     try:
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=folder)
-        return handle, 0o755 if executable else 0o644
+        return False, handle, 0o755 if executable else 0o644
     except FileExistsError:
         pass
     handle = _open_regular(folder, name, os.O_WRONLY)
@@ -216,7 +222,7 @@ def _open_to_write(folder: int, name: bytes, executable: bool) -> "tuple[int, in
     if not there & stat.S_IWUSR:
         os.close(handle)
         raise PermissionError("its owner may not write it")
-    return handle, there | 0o111 if executable else there
+    return True, handle, there | 0o111 if executable else there
 
 
 def _write(handle: int, chunk: bytes) -> None:

@@ -12,9 +12,12 @@ A tree is a Merkle tree of *objects*; an object is a string of bytes, and its di
 - the *tree object* has the mode of the root, the digest of its directory object and that of the links object
   (zeros if no file has two names in the tree). Its digest names the tree.
 
+There are trees with owners and trees without, which have no object in common but contents. Where a tree has owners, a
+mode holds user and group too; see `owned`.
+
 Equal trees have equal bytes: every `decode_...` raises ValueError for bytes that its `encode_...` would not have made.
-Paths, names and targets are bytes, as the kernel has them. Not part of a tree: times, owners, extended attributes,
-holes in sparse files.
+Paths, names and targets are bytes, as the kernel has them. Not part of a tree: times, extended attributes, holes in
+sparse files.
 
 This module uses the standard library only and runs on Python 3.9: it is copied into sandboxes.
 """
@@ -30,7 +33,7 @@ if TYPE_CHECKING:  # a sandbox need not load typing
     from collections.abc import Iterable, Iterator, Sequence
 
     Entry = tuple[bytes, int, int, bytes]
-    """Name, kind, mode (0 for a symbolic link), and digest, target or nothing."""
+    """Name, kind, mode (of a symbolic link its owner at most), and digest, target or nothing."""
     Links = tuple[tuple[bytes, ...], ...]
     """Groups of two or more paths that are one file."""
     Operation = tuple[int, bytes, int, int, bytes]
@@ -47,7 +50,7 @@ MAKE_DIRECTORY = 3  # mode 700 until a CHMOD says otherwise
 WRITE = 4  # mode, size, and the digest of the content as value; no value if more of the file follows
 APPEND = 5  # size: more of a file that was just written
 EXTEND = 6  # size: zeros at the end of a file that was just written, as a hole
-MAKE_SYMLINK = 7  # value: the target
+MAKE_SYMLINK = 7  # mode: its owner at most; value: the target
 MAKE_LINK = 8  # value: the path of the file that it becomes another name of
 MAKE_SPECIAL = 9  # mode, value: one byte, the kind
 
@@ -57,11 +60,15 @@ DIGEST = 32
 NO_LINKS = bytes(DIGEST)
 
 _CONTENT_MAGIC, _DIRECTORY_MAGIC, _LINKS_MAGIC, _TREE_MAGIC = b"F1", b"D1", b"L1", b"T1"
+_OWNED_DIRECTORY_MAGIC, _OWNED_TREE_MAGIC = b"D2", b"T2"
 _ENTRY = struct.Struct(">BHHH")
+_OWNED_ENTRY = struct.Struct(">BHIIHH")
 _TREE = struct.Struct(">2sH32s32s")
+_OWNED_TREE = struct.Struct(">2sHII32s32s")
+_PERMISSIONS, _NUMBER = 0xFFFF, 0xFFFFFFFF
 _COUNT = struct.Struct(">I")
 _LENGTH = struct.Struct(">H")
-_OPERATION = struct.Struct(">BHQHH")
+_OPERATION = struct.Struct(">BHIIQHH")
 _OFFER = struct.Struct(">32sQ")
 
 
@@ -78,11 +85,30 @@ def content_digest(chunks: Iterable[bytes]) -> bytes:
     return summed.digest()
 
 
+# ---- owners --------------------------------------------------------------------------------------------------------
+
+
+def owned(mode: int, user: int, group: int) -> int:
+    """A mode that holds the numbers of user and group too, as modes of trees with owners do."""
+    return mode | user << 16 | group << 48
+
+
+def owner_of(mode: int) -> tuple[int, int, int]:
+    """What `owned` was given."""
+    return mode & _PERMISSIONS, mode >> 16 & _NUMBER, mode >> 48
+
+
 # ---- directories ---------------------------------------------------------------------------------------------------
 
 
-def encode_directory(entries: Sequence[Entry]) -> bytes:
-    """The directory object of entries that are sorted by name."""
+def encode_directory(entries: Sequence[Entry], *, owners: bool = False) -> bytes:
+    """The directory object of entries that are sorted by name; `owners`: of a tree that has them."""
+    if owners:
+        pack_owned = _OWNED_ENTRY.pack
+        owned_parts = [_OWNED_DIRECTORY_MAGIC]
+        for name, kind, mode, value in entries:
+            owned_parts.append(pack_owned(kind, *owner_of(mode), len(name), len(value)) + name + value)
+        return b"".join(owned_parts)
     pack = _ENTRY.pack
     parts = [_DIRECTORY_MAGIC]
     for name, kind, mode, value in entries:
@@ -96,15 +122,22 @@ def decode_directory(content: bytes) -> list[Entry]:
     Raises:
         ValueError: these are not the bytes of a directory object.
     """
-    if content[:2] != _DIRECTORY_MAGIC:
+    owners = content[:2] == _OWNED_DIRECTORY_MAGIC
+    if not owners and content[:2] != _DIRECTORY_MAGIC:
         raise ValueError("not a directory object")
     entries: list[Entry] = []
     names: list[bytes] = []
-    unpack, head, at, end = _ENTRY.unpack_from, _ENTRY.size, 2, len(content)
+    layout = _OWNED_ENTRY if owners else _ENTRY
+    unpack, head, at, end = layout.unpack_from, layout.size, 2, len(content)
+    whose = 0
     while at < end:
         if at + head > end:
             raise ValueError("a directory object is cut off")
-        kind, mode, name_length, value_length = unpack(content, at)
+        if owners:
+            kind, mode, user, group, name_length, value_length = unpack(content, at)
+            whose = owned(0, user, group)
+        else:
+            kind, mode, name_length, value_length = unpack(content, at)
         at += head
         name = content[at : at + name_length]
         at += name_length
@@ -117,7 +150,7 @@ def decode_directory(content: bytes) -> list[Entry]:
             raise ValueError("a directory object has something that no directory can have")
         if mode > 0o7777:
             raise ValueError("a directory object has a mode that is none")
-        entries.append((name, kind, mode, value))
+        entries.append((name, kind, mode | whose, value))
         names.append(name)
     every = b"/".join(names)
     if at != end or not all(names) or not all(map(lt, names, names[1:])):
@@ -190,8 +223,10 @@ def is_path(path: bytes) -> bool:
 # ---- trees ---------------------------------------------------------------------------------------------------------
 
 
-def encode_tree(mode: int, directory: bytes, links: bytes = NO_LINKS) -> bytes:
+def encode_tree(mode: int, directory: bytes, links: bytes = NO_LINKS, *, owners: bool = False) -> bytes:
     """The tree object: mode of the root, digest of its directory object, digest of the links object."""
+    if owners:
+        return _OWNED_TREE.pack(_OWNED_TREE_MAGIC, *owner_of(mode), directory, links)
     return _TREE.pack(_TREE_MAGIC, mode, directory, links)
 
 
@@ -201,6 +236,11 @@ def decode_tree(content: bytes) -> tuple[int, bytes, bytes]:
     Raises:
         ValueError: these are not the bytes of a tree object.
     """
+    if len(content) == _OWNED_TREE.size:
+        magic, mode, user, group, directory, links = _OWNED_TREE.unpack(content)
+        if magic != _OWNED_TREE_MAGIC or mode > 0o7777:
+            raise ValueError("not a tree object")
+        return owned(mode, user, group), directory, links
     if len(content) != _TREE.size:
         raise ValueError("not a tree object")
     magic, mode, directory, links = _TREE.unpack(content)
@@ -215,7 +255,7 @@ def references(structure: bytes) -> list[tuple[bytes, bool]]:
     Raises:
         ValueError: it is none of them.
     """
-    if structure[:2] == _DIRECTORY_MAGIC:
+    if structure[:2] in (_DIRECTORY_MAGIC, _OWNED_DIRECTORY_MAGIC):
         entries = decode_directory(structure)
         return [(value, kind == DIRECTORY) for _, kind, _, value in entries if kind in (DIRECTORY, FILE)]
     if structure[:2] == _LINKS_MAGIC:
@@ -232,7 +272,10 @@ def encode_operations(operations: Iterable[Operation]) -> bytes:
     """Operations in the order in which they are to be done, without the contents of files."""
     pack = _OPERATION.pack
     return b"".join(
-        [pack(what, mode, size, len(path), len(value)) + path + value for what, path, mode, size, value in operations]
+        [
+            pack(what, *owner_of(mode), size, len(path), len(value)) + path + value
+            for what, path, mode, size, value in operations
+        ]
     )
 
 
@@ -246,7 +289,7 @@ def decode_operations(content: bytes) -> Iterator[Operation]:
     while at < end:
         if at + _OPERATION.size > end:
             raise ValueError("an operation is cut off")
-        what, mode, size, path_length, value_length = _OPERATION.unpack_from(content, at)
+        what, mode, user, group, size, path_length, value_length = _OPERATION.unpack_from(content, at)
         at += _OPERATION.size
         path = content[at : at + path_length]
         at += path_length
@@ -254,7 +297,7 @@ def decode_operations(content: bytes) -> Iterator[Operation]:
         at += value_length
         if at > end or not (is_path(path) or path == b"."):
             raise ValueError("an operation is cut off or leaves the root")
-        yield what, path, mode, size, value
+        yield what, path, owned(mode, user, group), size, value
 
 
 def encode_offer(objects: Iterable[tuple[bytes, int]]) -> bytes:

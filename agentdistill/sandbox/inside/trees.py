@@ -28,6 +28,7 @@ from .tree_objects import (
     WRITE,
     decode_operations,
     encode_offer,
+    owner_of,
 )
 
 TYPE_CHECKING = False
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .folders import Found
+    from .rootfs import RootFolders
     from .wire import Body
 
     Reply = tuple[dict[str, Any], int, Iterable[bytes]]
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 _NO_END = 1 << 62
 _MOST_GIVEN = 1_000_000
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANEW = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _MORE = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL = {FIFO: stat.S_IFIFO, SOCKET: stat.S_IFSOCK, WHITEOUT: stat.S_IFCHR}
 
@@ -56,11 +59,14 @@ class Workspace:
     Args:
         root: absolute path of the workspace.
         unwatched: see `Folders`.
+        whole: the directories of the whole container, whose tree has owners; then `root` is ``/``.
     """
 
-    def __init__(self, root: bytes, unwatched: int = UNWATCHED) -> None:
+    def __init__(self, root: bytes, unwatched: int = UNWATCHED, whole: RootFolders | None = None) -> None:
         self._root = root
-        self._folders = Folders(root, unwatched)
+        self._owners = whole is not None
+        self._folders: Folders | RootFolders = whole if whole is not None else Folders(root, unwatched)
+        self._mounted = frozenset(map(self._full, whole.mounted_files)) if whole is not None else frozenset()
         self._given: set[bytes] = set()
         self._owing = False
         """Whether we have seen something new that was not offered."""
@@ -176,13 +182,17 @@ class Workspace:
     def _do(self, what: int, full: bytes, mode: int, size: int, value: bytes, body: Body) -> None:
         if what == WRITE:
             self._write(full, mode, size, value, body)
+        elif what == REMOVE and full in self._mounted:
+            pass  # nobody can remove it; what is written there replaces what it has
         elif what == APPEND:
             with open(os.open(full, _MORE), "wb", 0) as file:
                 _write(file.fileno(), body.chunks(size))
         elif what == EXTEND:
             os.truncate(full, os.lstat(full).st_size + size)
         elif what == CHMOD:
-            os.chmod(full, mode)
+            self._own(full, mode)
+            if not (self._owners and stat.S_ISLNK(os.lstat(full).st_mode)):
+                os.chmod(full, mode & 0o7777)
         elif what == REMOVE:
             try:
                 os.unlink(full)
@@ -192,18 +202,22 @@ class Workspace:
             os.mkdir(full, 0o700)
         elif what == MAKE_SYMLINK:
             os.symlink(value, full)
+            self._own(full, mode)
         elif what == MAKE_LINK:
             os.link(self._full(value), full, follow_symlinks=False)
         elif what == MAKE_SPECIAL:
             os.mknod(full, _SPECIAL[value[0]] | 0o600)
-            os.chmod(full, mode)
+            self._own(full, mode)
+            os.chmod(full, mode & 0o7777)
         else:
             raise ValueError("an unknown operation")
 
     def _write(self, full: bytes, mode: int, size: int, name: bytes, body: Body) -> None:
-        file = os.open(full, _NEW, mode & 0o777)
+        file = os.open(full, _ANEW if full in self._mounted else _NEW, mode & 0o777)
         try:
             _write(file, body.chunks(size))
+            self._own(file, mode)  # which takes a setuid bit away
+            mode &= 0o7777
             info = os.fstat(file)
             if stat.S_IMODE(info.st_mode) != mode:
                 os.fchmod(file, mode)
@@ -213,8 +227,17 @@ class Workspace:
         finally:
             os.close(file)
 
+    def _own(self, what: bytes | int, mode: int) -> None:
+        """Give a file, or a link itself, to the owner in its mode, if the tree has owners."""
+        if self._owners:
+            _, user, group = owner_of(mode)
+            if isinstance(what, int):
+                os.fchown(what, user, group)
+            else:
+                os.lchown(what, user, group)
+
     def _full(self, path: bytes) -> bytes:
-        return self._root if path == b"." else b"%b/%b" % (self._root, path)
+        return self._root if path == b"." else os.path.join(self._root, path)
 
 
 def _write(file: int, chunks: Iterable[bytes]) -> None:

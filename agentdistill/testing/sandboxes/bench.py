@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 from agentdistill.errors import SandboxError, printable
 from agentdistill.sandbox.base import Limits, Sandbox, SandboxBackend, SnapshotId
 from agentdistill.sandbox.loading import BackendSpec
+from agentdistill.sandbox.whole import WholeSandbox
 from agentdistill.testing.sandboxes.programs import namespace, run_bare, run_inside, working_directory
 
 SMALL = Limits(
@@ -130,6 +131,11 @@ class Bench:
 def workspace_of(sandbox: Sandbox) -> str:
     """The path of the workspace, which is where the first command starts."""
     return run_inside(sandbox, working_directory).output.removeprefix("reached: ").removesuffix("\n")
+
+
+def is_whole(sandbox: Sandbox) -> bool:
+    """Whether all of its file system may be written to, and is kept: then there are no scratch folders beside it."""
+    return isinstance(sandbox, WholeSandbox) and sandbox.is_whole
 
 
 def require(condition: object, problem: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from agentdistill.sandbox.base import Sandbox
-from agentdistill.testing.sandboxes.bench import Bench, one_line, refused, require, workspace_of
+from agentdistill.testing.sandboxes.bench import Bench, is_whole, one_line, refused, require, workspace_of
 from agentdistill.testing.sandboxes.programs import run_inside
 
 REFUSED = (PermissionError, FileNotFoundError)
@@ -257,16 +257,20 @@ def workspace_cannot_be_swapped(bench: Bench) -> str:
     sandbox = bench.sandbox()
     workspace = workspace_of(sandbox)
     sandbox.write_file("d/passwd", secrets.token_bytes(8))
-    said = sandbox.exec(
-        f"rm -r d; ln -s /etc d; cd /; mv {workspace} {workspace}-old; rmdir {workspace} && ln -s /etc {workspace}"
-    ).output
+    sandbox.exec("rm -r d; ln -s /etc d")
     with refused(REFUSED, "reading through the directory"):
         sandbox.read_file("d/passwd")
     with refused(REFUSED, "writing through the directory"):
         sandbox.write_file("d/planted", b"")
+    said = sandbox.exec(
+        f"cd /; mv {workspace} {workspace}-old; rmdir {workspace} && ln -s /etc {workspace}; ls -d {workspace}-old"
+    ).output
     with refused(REFUSED, "reading through the workspace"):
         sandbox.read_file("passwd")
-    require(sandbox.list_files() == ["d"], f"listed: {sandbox.list_files()}")
+    # Where the whole file system is kept, root may move it away, and there is an empty one in its place.
+    moved = is_whole(sandbox) and said.endswith(f"{workspace}-old\n")
+    expected = [] if moved else ["d"]
+    require(sandbox.list_files() == expected, f"listed: {sandbox.list_files()}")
     require(sandbox.exec(f"cd {workspace} && pwd -P").output == f"{workspace}\n", "the workspace leads elsewhere")
     return one_line(said.splitlines()[-1] if said else "")
 

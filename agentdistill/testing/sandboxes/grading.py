@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from agentdistill.errors import SandboxError
 from agentdistill.records import Verdict
 from agentdistill.sandbox.base import Sandbox
-from agentdistill.testing.sandboxes.bench import Bench, one_line, require
+from agentdistill.testing.sandboxes.bench import Bench, Declined, one_line, require
 from agentdistill.testing.sandboxes.programs import finds_file, run_inside
 from agentdistill.verification import HiddenTests, fresh_world, run_tests
 
@@ -165,6 +165,8 @@ def total(lines):
 
 def reward_written_early_counts_for_nothing(bench: Bench) -> str:
     """A reward file that is there before anybody judged, kept from being written again."""
+    if bench.sandbox().exec("touch closed; chmod 444 closed; test -w closed").exit_code == 0:
+        raise Declined("commands that are root may write to every file: none is kept from being written")
     return _cheats(bench, {"cart.py": WRONG, "reward.txt": "1"}, "chmod 444 reward.txt; chmod 500 .", _by_reward)
 
 
