@@ -211,7 +211,7 @@ def _rewrite(recipe: RewriteRecipe, collector: Collector, people: People) -> Non
     acting = _acting(recipe, collector, people, teacher, recipe.beta)
     labels: list[Trajectory] = []
     for want in collector.chunks():
-        traces = collector.attempts(acting, want)
+        traces = collector.attempts(acting, want, keep=True)  # a privileged teacher looks at each world
         if not traces:
             break
         labels += collector.labels(teacher, traces)
@@ -247,7 +247,7 @@ def _score(recipe: ScoreRecipe, collector: Collector, people: People) -> None:
     laboratory = people.laboratory if recipe.by == "steps" else None
     kept: list[Trajectory] = []
     for want in collector.chunks():
-        traces = collector.attempts(acting, want)
+        traces = collector.attempts(acting, want, keep=laboratory is not None)
         if not traces:
             break
         if laboratory is not None:
