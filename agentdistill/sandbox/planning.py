@@ -92,23 +92,36 @@ def filled(objects: Objects, plan: Sequence[Operation]) -> tuple[bytes, list[byt
 def chosen(plan: Sequence[Operation], wanted: Callable[[Change], bool]) -> list[Operation]:
     """Those operations of a plan that change what is wanted to be changed.
 
-    What lies in a directory that is not made is not made either, nor is a further name of a file that is not.
+    What lies in a directory that is not made is not made either. Those names of a file that are wanted are names of one
+    file.
     """
     removed = {path for what, path, *_ in plan if what == REMOVE}
     made = {path for what, path, *_ in plan if what == MAKE_DIRECTORY}
     left: set[bytes] = set()
     kept: list[Operation] = []
+    first = {path: each for each in plan if (path := each[1]) and each[0] not in (REMOVE, CHMOD, MAKE_LINK)}
+    stands_for: dict[bytes, bytes] = {}
+
+    def lacks(path: bytes) -> bool:
+        parts = path.split(b"/")
+        return any(b"/".join(parts[:end]) in left for end in range(1, len(parts) + 1))
+
     for each in plan:
         what, path, _, _, value = each
         existed = path in removed or (what == CHMOD and path not in made)
         target = os.fsdecode(value) if what == MAKE_SYMLINK else ""
         change = Change("/" if path == b"." else os.fsdecode(b"/" + path), existed, what == REMOVE, target)
-        parts = path.split(b"/")
-        if any(b"/".join(parts[:end]) in left for end in range(1, len(parts) + 1)):
+        if lacks(path):
             continue
-        if not wanted(change) or (what == MAKE_LINK and value in left):
+        if not wanted(change):
             if what != CHMOD:
                 left.add(path)
             continue
+        if what == MAKE_LINK and lacks(value):
+            if value in stands_for:
+                each = (MAKE_LINK, path, 0, 0, stands_for[value])
+            else:
+                stands_for[value] = path
+                each = (first[value][0], path, *first[value][2:])
         kept.append(each)
     return kept

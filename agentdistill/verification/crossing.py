@@ -180,7 +180,8 @@ def _is_configuration(name: str) -> bool:
 
 
 def _is_protected(name: str) -> bool:
-    return any(fnmatch.fnmatchcase(part, pattern) for part in name.split("/") for pattern in PROTECTED)
+    # In lower case, for so Python reads the names of what says which plug-ins there are.
+    return any(fnmatch.fnmatchcase(part, pattern) for part in name.lower().split("/") for pattern in PROTECTED)
 
 
 def _refuse_other_settings(name: str, content: bytes, fresh: Sandbox) -> None:

@@ -61,6 +61,15 @@ and its instruction is the answer. The score is the mean over the steps that wer
   ``.git`` neither configuration nor hooks, of ``/logs`` nothing. From elsewhere, where the agent can write there, to
   hidden tests nothing crosses that ``crossing.system`` does not name; to a script everything but what
   `agentdistill.verification.system` lists, above all changes to programs and libraries that the image has.
+- So honest work of root scores 0 before a shared script where the script needs one of these of the agent's:
+  ``pip install --user`` and what else is in ``~/.local`` and ``~/.config``; that a Python package is known as installed
+  (``*.dist-info``: entry points, `pip show`); an upgrade of programs, libraries or modules of the image; shells,
+  ``uv``, ``pytest`` and its plug-ins, where the image has none; settings of apt and other package managers, what these
+  have fetched, and package scripts of dpkg; ``/etc/profile.d``, ``~/.bashrc`` and the like; ``ld.so.conf`` and its
+  cache; a ``pyproject.toml``, ``setup.cfg`` or ``tox.ini`` of the image outside the working directory; a service that
+  runs. The task's author lets it through with ``crossing.allow``, which takes absolute paths, but for what runs. What
+  ``make install``, ``npm install -g`` and ``apt-get install`` of packages that are new add below ``/usr`` crosses, as
+  does what is changed in ``/etc`` besides.
 """
 
 from .environment import ENVIRONMENT, Terminal

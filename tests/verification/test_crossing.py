@@ -88,6 +88,7 @@ PROTECTED = [
     ".git/hooks/post-checkout",
     "evil.dist-info/entry_points.txt",
     "evil.egg-info/entry_points.txt",
+    "EVIL.DIST-INFO/entry_points.txt",
     "__pycache__/cart.cpython-311.pyc",
     "cart.pyc",
     ".bashrc",

@@ -102,6 +102,8 @@ CHEATS = {
     "a file of the shell": f"echo '{WRITES}' | tee /root/.profile /etc/profile /root/.bashrc",
     "another stat": "mkdir -p /usr/local/sbin; printf '#!/bin/sh\\necho 900\\n' > /usr/local/sbin/stat; "
     "chmod 755 /usr/local/sbin/stat",
+    "a directory of the PATH that is elsewhere": "mkdir /var/made; ln -s /var/made /usr/bin; "
+    f"printf '#!/bin/sh\n{WRITES}\n' > /var/made/test; cp /var/made/test /var/made/cat; chmod 755 /var/made/*",
     "a reward of its own": f"mkdir -p /logs/verifier; {WRITES}",
 }
 
@@ -138,3 +140,22 @@ def test_a_task_that_names_root_is_refused_in_one_line_unless_it_is_allowed(base
     folder = task(tmp_path, base, settings='[agent]\nuser = "root"\n')
     with DockerBackend(limits=Limits(seconds=60)) as plain, pytest.raises(TaskError, match="root = true"):
         terminal(plain, folder)
+
+
+def test_of_a_file_with_several_names_those_cross_that_may(backend, base, tmp_path):
+    test = f"test $(cat one) = 7 && test one -ef two && test ! -e /tests/one && echo 1 > {REWARD} || echo 0 > {REWARD}"
+    env = terminal(backend, task(tmp_path, base, test=test))
+    assert judged(env, "mkdir /tests; echo 7 > /tests/one; ln /tests/one; ln /tests/one two") == 1
+
+
+def test_settings_for_pytest_do_not_cross_wherever_they_are(backend, base, tmp_path):
+    unwanted = "test ! -e /tox.ini && test ! -e /opt/one/pyproject.toml && test ! -e /opt/two/setup.cfg"
+    test = f"{unwanted} && test -e /opt/three/pyproject.toml && echo 1 > {REWARD} || echo 0 > {REWARD}"
+    env = terminal(backend, task(tmp_path, base, test=test))
+    lines = (
+        *("mkdir -p /opt/one /opt/two /opt/three", "printf '[pytest]\\naddopts = --co\\n' > /tox.ini"),
+        'printf \'[tool]\\n"\\\\u0070ytest" = {ini_options = {addopts = "--co"}}\\n\' > /opt/one/pyproject.toml',
+        "printf '[tool:pytest]\\naddopts = --co\\n' > /opt/two/setup.cfg",
+        "printf '[project]\\nname = \"pytest\"\\n' > /opt/three/pyproject.toml",
+    )
+    assert judged(env, "\n".join(lines)) == 1
