@@ -32,6 +32,8 @@ LEARNING_RATE = 1e-5
 """Peak of the schedule unless it is said: for a model that can already speak, not for a tiny one made from nothing."""
 MODEL = "model"
 """Where in its folder the student is kept."""
+STATE = "state"
+"""Where in it a training keeps how far it is, until the student is there."""
 STAGE = "train"
 """What the one stage of such a run is called in its metrics."""
 
@@ -131,10 +133,11 @@ def finetune(config: FinetuneConfig, folder: Path, watch: Watcher) -> TrainRepor
                 _train(config, folder, model, pool, teacher, StepLog(store, STAGE, watch, trackers))
             watch.end()
             facts = _report(config, store, data, name_of(pool.loss), before).model_dump(mode="json")
-            save_checkpoint(model, tokenizer, folder / MODEL, facts)
+            save_checkpoint(model, tokenizer, folder / MODEL, facts, state=folder / STATE)
         report = TrainReport.model_validate(checkpoint_facts(folder / MODEL))
         if held_out is not None:
             # What is measured is what was written: in memory, a model that was sharded cannot be called any more.
+            del model
             written = config.model.model_copy(update={"model": str(folder / MODEL), "adapter": None})
             after = held_out.measure(_placed(written).load()[0])
             report = report.model_copy(update={"held_out_after": after})
@@ -158,7 +161,7 @@ def _train(
         config.seed,
         on_step,
         teacher=teacher,
-        state=folder / "state",
+        state=folder / STATE,
         adapter=folder / "adapter" if config.training.lora else None,
         sharded=config.sharded,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from agentdistill.losses import Loss, needs_of
+from agentdistill.training.attention import packing_attention
 from agentdistill.training.packing import micro_batches
 from agentdistill.training.projection import Work
 from agentdistill.training.sampling import Rows, are_pairs, sides, supervised_tokens
@@ -30,10 +32,10 @@ class HeldOut:
         self.longest = max(len(row.input_ids) for row in sides(rows))
         student = Scored(model, self.longest)
         self.teacher = None if teacher is None else Scored(teacher, self.longest)
-        packed = student.packs and (self.teacher is None or self.teacher.packs)
-        self.batches = [batch.to(student.device) for batch in micro_batches(rows, most_tokens, packed=packed)]
+        self.packed = student.packs and (self.teacher is None or self.teacher.packs)
+        self.batches = [batch.to(student.device) for batch in micro_batches(rows, most_tokens, packed=self.packed)]
         if "reference_logprobs" in needs_of(loss):
-            with student.packing():
+            with self._as_packed(student):
                 self.batches = [replace(batch, reference=student.logprobs(batch)) for batch in self.batches]
 
     @torch.no_grad()
@@ -41,12 +43,16 @@ class HeldOut:
         """The mean loss over all supervised tokens of the rows, or over the pairs."""
         model.train(False)
         student, total = Scored(model, self.longest), 0.0
-        for batch in self.batches:
-            scores = None
+        for kept in self.batches:
+            batch, scores = kept.to(student.device), None
             if self.teacher is not None:
-                with self.teacher.packing():
+                with self._as_packed(self.teacher):
                     scores = self.teacher.scores(batch.to(self.teacher.device))
-            with student.packing():
+            with self._as_packed(student):
                 loss, _ = student(batch, Work(batch, self.loss, self.normaliser, scores))
             total += float(loss)
         return total
+
+    def _as_packed(self, scored: Scored) -> AbstractContextManager[None]:
+        """To be entered for the batches there are, whatever else the model could do."""
+        return packing_attention(scored.inner) if self.packed else nullcontext()

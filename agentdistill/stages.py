@@ -320,7 +320,7 @@ class Run:
             "supervised_tokens": seen + int(before.get("supervised_tokens", 0)),
             "student_tokens": bought.get("student_tokens", 0) + int(before.get("student_tokens", 0)),
         }
-        save_checkpoint(policy.model, policy.renderer.tokenizer, folder, facts)
+        save_checkpoint(policy.model, policy.renderer.tokenizer, folder, facts, state=state)
         self.watch.end()
         return folder
 

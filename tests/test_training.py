@@ -306,6 +306,43 @@ def test_pools_of_different_losses_share_the_supervised_tokens_of_the_step():
     assert sum(int(each.loss_mask.sum()) for each in heard) == pytest.approx(mixed.supervised_tokens / 2, rel=0.3)
 
 
+@pytest.mark.parametrize("precision", ["full", "float16"])
+def test_no_step_is_without_a_row_however_many_tokens_one_has(precision):
+    seen: list[Progress] = []
+    config = TrainingConfig(steps=4, tokens_per_step=3, precision=precision)
+    train(untrained(), [Pool([row(30, 20, str(n), n) for n in range(3)], 1.0)], config, 0, seen.append)
+    assert [each.supervised_tokens for each in seen] == [20] * 4
+
+
+def test_what_pairs_of_two_pools_measure_is_a_mean_over_all_of_them():
+    def sure(inputs: LossInputs) -> LossOutput:
+        return LossOutput(0 * inputs.logits.sum(), {"pairs": len(inputs.input_ids) / 2 / inputs.normaliser})
+
+    sure.needs = ("pairs",)  # type: ignore[attr-defined]
+    said, _ = one_step([Pool(pairs(9), 0.2, sure), Pool(pairs(3), 0.8, sure)], 200)
+    assert said.metrics["sure/pairs"] == pytest.approx(1)
+
+
+def test_the_reference_is_found_as_the_student_is_trained():
+    """In the precision of the passes: at first nothing is likelier than it was."""
+    model, seen = untrained(), list[Progress]()
+    config = TrainingConfig(steps=1, tokens_per_step=200, precision="bfloat16")
+    train(model, [Pool(pairs(4), 1.0, load_loss(LossSpec(name="dpo")))], config, 0, seen.append)
+    assert seen[0].metrics["dpo/margin"] == pytest.approx(0, abs=1e-7)
+
+
+def test_rows_that_know_as_many_likely_tokens_ask_no_teacher_and_others_do():
+    few = [
+        each.model_copy(update={"teacher_top": (((0, -1.0),) * k,) * len(each.input_ids)})
+        for k, each in zip((1, 2), full_rows(2), strict=True)
+    ]
+    train(untrained(), [Pool(few[:1], 1.0, load_loss(LossSpec(name="reverse_kl")))], SHORT, 0)
+    pool = Pool(few, 1.0, load_loss(LossSpec(name="reverse_kl")))
+    with pytest.raises(UsageError, match="needs a teacher"):
+        train(untrained(), [pool], SHORT, 0)
+    train(untrained(), [pool], SHORT, 0, teacher=untrained(1))
+
+
 @pytest.mark.parametrize("share", [0.1, 0.25, 1.0])
 def test_a_pool_of_pairs_adds_the_mean_over_its_pairs_times_its_share(share):
     def nothing(inputs: LossInputs) -> LossOutput:
@@ -508,6 +545,14 @@ def test_a_checkpoint_loads_with_the_auto_classes_and_says_what_was_said_of_it(t
         chat, tokenize=False
     )
     assert tokenizer.encode("took bolt") == depot_tokenizer().encode("took bolt")
+
+
+def test_how_far_a_training_is_stays_known_until_the_student_is_kept(tmp_path):
+    model, state = untrained(), tmp_path / "state"
+    train(model, [Pool(rows(20), 1.0)], SHORT.model_copy(update={"save_every": 1}), 0, state=state)
+    assert checkpoint_facts(state) is not None
+    save_checkpoint(model, depot_tokenizer(), tmp_path / "student", {}, state=state)
+    assert [each.name for each in tmp_path.iterdir()] == ["student"]
 
 
 def test_a_checkpoint_without_its_marker_is_not_there(tmp_path):

@@ -36,9 +36,22 @@ _LENIENT = StateDictOptions(full_state_dict=True, strict=False, ignore_frozen_pa
 
 
 def save_checkpoint(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, facts: dict[str, Any]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    facts: dict[str, Any],
+    *,
+    state: Path | None = None,
 ) -> None:
-    """Write a checkpoint that is there whole or not at all: its marker is written last."""
+    """Write a checkpoint that is there whole or not at all: its marker is written last.
+
+    Args:
+        model: the student.
+        tokenizer: its.
+        folder: where.
+        facts: plain JSON, for `checkpoint_facts`.
+        state: where `train` has kept how far it is: removed when the checkpoint is there, and not before.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -46,6 +59,9 @@ def save_checkpoint(
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     _finish(partial, folder, facts)
+    if state is not None:
+        for each in (state, _partial(state), _replaced(state)):
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def checkpoint_facts(folder: Path) -> dict[str, Any] | None:
@@ -88,8 +104,8 @@ class Resumable:
         self.average = average
         self.team = team
 
-    def save(self, step: int, **facts: float) -> None:
-        """Write down that so many steps are done."""
+    def save(self, step: int, **facts: Any) -> None:
+        """Write down that so many steps are done; `facts`, plain JSON, are among what `load` returns."""
         model: Mapping[str, Any] = get_model_state_dict(self.model, options=_WHOLE)
         tensors: dict[str, torch.Tensor] = {f"model/{name}": value for name, value in model.items()}
         state: Any = get_optimizer_state_dict(self.model, self.optimiser, options=_WHOLE)
@@ -109,6 +125,9 @@ class Resumable:
 
     def load(self) -> dict[str, Any]:
         """Go back to what was written down; its facts, with `step` 0 where there is nothing."""
+        if self.team.leads:
+            _settle(self.folder)
+        self.team.wait()
         facts = checkpoint_facts(self.folder)
         if facts is None or facts.get("identity") != self.identity:
             return {"step": 0}
@@ -132,21 +151,35 @@ class Resumable:
             )
         return facts
 
-    def remove(self) -> None:
-        """The training is done, and its result is kept elsewhere."""
-        if self.team.leads:
-            shutil.rmtree(self.folder, ignore_errors=True)
+
+def _partial(folder: Path) -> Path:
+    """Where a folder is put together."""
+    return folder.with_name(folder.name + ".partial")
+
+
+def _replaced(folder: Path) -> Path:
+    """Where one goes that another takes the place of."""
+    return folder.with_name(folder.name + ".replaced")
 
 
 def _begun(folder: Path) -> Path:
-    """Where a folder is put together."""
-    partial = folder.with_name(folder.name + ".partial")
+    partial = _partial(folder)
     shutil.rmtree(partial, ignore_errors=True)
     return partial
 
 
 def _finish(partial: Path, folder: Path, facts: dict[str, Any]) -> None:
-    """Its marker is written last; then it takes the place of what was there."""
+    """Its marker is written last; then it takes the place of what was there, which is whole until then."""
     (partial / MARKER).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
+    replaced = _replaced(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, replaced)  # not removed file by file: a kill would leave a marker without what it marks
     os.replace(partial, folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _settle(folder: Path) -> None:
+    """What a kill has left between the two moves of `_finish` is moved on."""
+    if not folder.exists() and checkpoint_facts(_partial(folder)) is not None:
+        os.replace(_partial(folder), folder)

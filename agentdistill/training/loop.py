@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,19 @@ from agentdistill.records import PreferencePair, Segment
 from agentdistill.training.adapters import adapted
 from agentdistill.training.checkpoints import Resumable
 from agentdistill.training.config import TrainingConfig
-from agentdistill.training.optimising import Average, optimiser_of, rate_at
+from agentdistill.training.optimising import Average, in_single_precision, optimiser_of, rate_at
 from agentdistill.training.packing import Batch, micro_batches
 from agentdistill.training.projection import Work
-from agentdistill.training.sampling import Rows, Sampler, are_pairs, ill_measured, lacking, sides, supervised_tokens
+from agentdistill.training.sampling import (
+    Rows,
+    Sampler,
+    are_pairs,
+    ill_measured,
+    lacking,
+    likeliest_counts,
+    sides,
+    supervised_tokens,
+)
 from agentdistill.training.scoring import Scored
 from agentdistill.training.team import Team
 
@@ -93,8 +102,8 @@ def train(
         seed: decides the order of the rows, and dropout.
         on_step: told of each step.
         teacher: gives its whole distribution at each token, to losses that need it; its vocabulary is the student's.
-        state: a folder. What is written there lets the same training, begun again, go on where it was; it is removed
-            at the end.
+        state: a folder. What is written there lets the same training, begun again, go on where it was. It stays there
+            at the end, until whoever keeps the student removes it (`save_checkpoint`).
         adapter: a folder that the adapters are written to, in PEFT's format, before they are merged into `model`.
         sharded: of several processes, each keeps a part of the weights only (FSDP2). At the end the weights of `model`
             are whole again in each, to be saved; it cannot be called any more.
@@ -105,23 +114,30 @@ def train(
             training begins.
     """
     check_pools(model, pools, teacher)
+    team = Team.join(model.device, sharded)
     torch.manual_seed(seed)
     with ExitStack() as stack:
         longest = max((len(row.input_ids) for pool in pools for row in sides(pool.rows)), default=0)
-        student = Scored(stack.enter_context(adapted(model, config.lora, adapter)), longest)
+        if config.lora is None:
+            stack.enter_context(in_single_precision(model))
+        around = stack.enter_context(adapted(model, config.lora, adapter if team.leads else None))
+        student = Scored(around, longest)
         stack.enter_context(student.packing())
-        team = Team.join(student.device, sharded)
         return _Training(student, pools, config, seed, team, teacher, stack).run(on_step, state)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What one loss is given of a step: rows, what a sum over them is divided by, and how much the result counts."""
+    """What one loss is given of a step: rows, and what a sum over them is divided by.
+
+    `weight` is how much the result counts; `share`, how many of all that the loss's metrics are means of are here.
+    """
 
     loss: Loss
     rows: Rows
     normaliser: float
     weight: float
+    share: float = 1.0
 
 
 class _Training:
@@ -152,13 +168,15 @@ class _Training:
                 raise UsageError(
                     "the student can compute packed rows and the teacher cannot: score the rows beforehand"
                 )
-            stack.enter_context(self.teacher.packing())
+            if student.packs:  # what it is given is packed only then
+                stack.enter_context(self.teacher.packing())
         self.references = self._find_references()
         inner = student.inner
         if config.gradient_checkpointing:
             inner.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-            inner.enable_input_require_grads()  # type: ignore[no-untyped-call]
             stack.callback(inner.gradient_checkpointing_disable)
+            if hasattr(inner, "_require_grads_hook"):
+                stack.callback(inner.disable_input_require_grads)
         self.model = team.wrap(student)
         self.optimiser = optimiser_of(self.model, config)
         self.average = Average(self.model.parameters(), config.ema) if config.ema else None
@@ -171,6 +189,8 @@ class _Training:
         if state is not None:
             kept = Resumable(state, self._identity(), self.model, self.optimiser, self.average, self.team)
             done = kept.load()
+        if scale := done.get("scaler"):
+            self.scaler.load_state_dict(scale)
         first, seen = int(done["step"]), int(done.get("seen", 0))
         for _ in range(first):
             self._draw()
@@ -181,13 +201,11 @@ class _Training:
             seen += progress.supervised_tokens
             on_step(progress)
             if kept is not None and (step + 1) % self.config.save_every == 0 and step + 1 < self.config.steps:
-                kept.save(step + 1, seen=seen)
+                kept.save(step + 1, seen=seen, scaler=self.scaler.state_dict())
         if self.average is not None:
             self.average.apply()
         self.student.train(False)
         self.team.unwrap(self.model, self.student)
-        if kept is not None:
-            kept.remove()
         return seen
 
     def _step(self, step: int) -> Progress:
@@ -207,6 +225,7 @@ class _Training:
                 value, told = self._pass(part, batch, part.weight * counts)
             loss += value
             computed += batch.computed if counts else 0
+            counts *= part.share
             metrics.update({f"{name_of(part.loss)}/{name}": each * counts for name, each in told.items()})
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
@@ -233,27 +252,38 @@ class _Training:
         if "reference_logprobs" in wanted:
             batch = replace(batch, reference=torch.cat([self.references[id(row)] for row in batch.rows]))
         batch = batch.to(device)
-        with torch.autocast(device.type, _AUTOCAST.get(self.config.precision), enabled=self.config.precision != "full"):
-            if "teacher_logits" in wanted and not _stands_in(part.loss, batch.rows) and self.teacher is not None:
+        with self._autocast():
+            known = batch.top_ids is not None and _may_stand_in(part.loss)
+            if "teacher_logits" in wanted and not known and self.teacher is not None:
                 teacher = self.teacher.scores(batch.to(self.teacher.device))
             loss, told = self.model(batch, Work(batch, part.loss, part.normaliser, teacher))
         # Gradients of several processes are averaged, and are to be added.
         self.scaler.scale(loss * weight * self.team.size).backward()
         return float(loss.detach()) * weight, told
 
+    def _autocast(self) -> AbstractContextManager[None]:
+        kind = _AUTOCAST.get(self.config.precision)
+        return torch.autocast(self.student.device.type, kind, enabled=kind is not None)
+
     def _draw(self) -> list[tuple[Loss, float, Rows]]:
-        return [
-            (pool.loss, share, sampler.draw(share * self.config.tokens_per_step))
-            for pool, sampler, share in self.samplers
-        ]
+        """What a step learns from: something, even where the row drawn last was worth several steps."""
+        while True:
+            drawn = [
+                (pool.loss, share, sampler.draw(share * self.config.tokens_per_step))
+                for pool, sampler, share in self.samplers
+            ]
+            if any(rows for _, _, rows in drawn):
+                return drawn
 
     def _find_references(self) -> dict[int, torch.Tensor]:
         """By row (its `id`), the log-probabilities of its tokens that carry loss, as things are."""
         found: dict[int, torch.Tensor] = {}
+        self.student.train(False)
         for pool in self.pools:
             if "reference_logprobs" in needs_of(pool.loss):
                 for batch in micro_batches(pool.rows, self.config.micro_batch_tokens, packed=self.student.packs):
-                    values = self.student.logprobs(batch.to(self.student.device)).cpu()
+                    with self._autocast():  # as it is trained: at first, nothing has become likelier
+                        values = self.student.logprobs(batch.to(self.student.device)).cpu()
                     counts = torch.bincount(batch.row, minlength=len(batch.rows)).tolist()
                     found |= {id(row): each for row, each in zip(batch.rows, torch.split(values, counts), strict=True)}
         return found
@@ -264,30 +294,37 @@ class _Training:
         for pool in self.pools:
             digest.update(repr((pool.share, name_of(pool.loss), sorted(unwrapped(pool.loss)[1].items()))).encode())
             for row in sides(pool.rows):
-                digest.update(json.dumps([row.id, row.input_ids, row.loss_mask, row.weights]).encode())
+                said = [row.loss_mask, row.weights, row.logprobs, row.teacher_logprobs, row.by_teacher]
+                digest.update(json.dumps([row.id, row.input_ids, *said]).encode())
         return digest.hexdigest()
 
 
 def _parts(drawn: Sequence[tuple[Loss, float, Rows]]) -> Iterator[_Part]:
     """A step's rows by their loss: segments of all pools that share one, and each pool of pairs by itself."""
     supervised = sum(supervised_tokens(rows) for _, _, rows in drawn if not are_pairs(rows))
+    paired = Counter[str]()
+    for loss, _, rows in drawn:
+        paired[name_of(loss)] += len(rows) if are_pairs(rows) else 0
     together: dict[int, tuple[Loss, list[Segment]]] = {}
     for loss, share, rows in drawn:
         if are_pairs(rows):
-            yield _Part(loss, rows, len(rows), share)
+            yield _Part(loss, rows, len(rows), share, len(rows) / paired[name_of(loss)])
         else:
             together.setdefault(id(loss), (loss, []))[1].extend(rows)  # type: ignore[arg-type]
     for loss, segments in together.values():
         yield _Part(loss, segments, supervised, 1.0)
 
 
-def _stands_in(loss: Loss, rows: Sequence[Segment]) -> bool:
-    """Whether rows say themselves what a loss would ask the teacher for."""
-    return instead_of(loss).get("teacher_logits") == "teacher_top" and all(row.teacher_top for row in rows)
+def _may_stand_in(loss: Loss) -> bool:
+    """Whether the teacher's likeliest tokens will do where a loss would ask the teacher itself."""
+    return instead_of(loss).get("teacher_logits") == "teacher_top"
 
 
 def _asks_teacher(pool: Pool) -> bool:
-    return "teacher_logits" in needs_of(pool.loss) and not _stands_in(pool.loss, list(sides(pool.rows)))
+    if "teacher_logits" not in needs_of(pool.loss):
+        return False
+    few = {count for row in sides(pool.rows) for count in likeliest_counts(row)}
+    return not (_may_stand_in(pool.loss) and len(few) == 1 and few != {0})
 
 
 def check_pools(model: PreTrainedModel, pools: Sequence[Pool], teacher: PreTrainedModel | None) -> None:

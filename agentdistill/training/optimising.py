@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from agentdistill.training.config import TrainingConfig
+
+
+@contextmanager
+def in_single_precision(model: torch.nn.Module) -> Iterator[None]:
+    """While it lasts, weights of half precision are of single: a step of 1e-5 would be rounded away in them."""
+    halves: dict[str, torch.dtype] = {}
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if value.dtype in (torch.bfloat16, torch.float16):
+            halves[name] = value.dtype
+            value.data = value.data.float()
+    try:
+        yield
+    finally:
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if name in halves and not isinstance(value, DTensor):  # which only a training that broke off leaves
+                value.grad = None
+                value.data = value.data.to(halves[name])
 
 
 def optimiser_of(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:

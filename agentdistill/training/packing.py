@@ -120,9 +120,10 @@ class Batch:
         return self.ids.numel()
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """The same on another device, without the masks that were made of it: they live as long as it is computed."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return replace(self, **moved)  # type: ignore[arg-type]
+        forest = None if self.forest is None else Forest(self.forest.nodes)
+        return replace(self, forest=forest, **moved)  # type: ignore[arg-type]
 
 
 def micro_batches(rows: Rows, most_tokens: int, *, packed: bool = True) -> list[Batch]:

@@ -152,7 +152,8 @@ class Work:
         dense = logits.new_zeros((count, width, logits.shape[-1])).index_put((row, place - 1), logits)
         teacher = None
         if self.teacher is not None:
-            given = self.teacher(some)
+            with torch.no_grad():  # a teacher's weights may ask for gradients, and a loss is promised none
+                given = self.teacher(some)
             teacher = given.new_zeros((count, width, given.shape[-1])).index_put((row, place - 1), given)
         return LossInputs(
             logits=dense,
@@ -211,26 +212,28 @@ class _Projection(torch.autograd.Function):
         work: Work,
         told: dict[str, float],
     ) -> torch.Tensor:
-        kind = _computed_in(hidden)
+        kind = _wide(_computed_in(hidden))
         of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
-        on_hidden = torch.empty_like(hidden) if of_hidden else None
+        on_hidden = torch.empty_like(hidden, dtype=_wide(hidden.dtype)) if of_hidden else None
         on_weight = torch.zeros_like(weight, dtype=kind) if of_weight else None
-        on_bias = torch.zeros_like(bias) if of_bias and bias is not None else None
+        on_bias = torch.zeros_like(bias, dtype=_wide(bias.dtype)) if of_bias and bias is not None else None
         projecting, states = weight.to(kind), hidden.to(kind)
 
         def emit(some: slice, gradient: torch.Tensor) -> None:
             gradient = gradient.to(kind)
-            if on_hidden is not None:
-                on_hidden[some] = gradient @ projecting
-            if on_weight is not None:
-                on_weight.addmm_(gradient.mT, states[some])
-            if on_bias is not None:
-                on_bias.add_(gradient.sum(dim=0))
+            with torch.autocast(hidden.device.type, enabled=False):  # all of it is of one kind already
+                if on_hidden is not None:
+                    on_hidden[some] = (gradient @ projecting).to(on_hidden.dtype)
+                if on_weight is not None:
+                    on_weight.addmm_(gradient.mT, states[some])
+                if on_bias is not None:
+                    on_bias.add_(gradient.sum(dim=0))
 
         wanted = emit if any((of_hidden, of_weight, of_bias)) else None
-        said = work.run(Head(weight, bias).logits_of(hidden), len(weight), wanted)
+        said = work.run(Head(projecting, bias).logits_of(states), len(weight), wanted)
         told.update(said.metrics)
-        ctx.found = (on_hidden, None if on_weight is None else on_weight.to(weight.dtype), on_bias)
+        ctx.found = (on_hidden, on_weight, on_bias)
+        ctx.kinds = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return said.loss
 
     @staticmethod
@@ -243,17 +246,17 @@ class _FromLogits(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, work: Work, told: dict[str, float]) -> torch.Tensor:
-        on_logits = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        on_logits = torch.empty_like(logits, dtype=_wide(logits.dtype)) if ctx.needs_input_grad[0] else None
 
         def emit(some: slice, gradient: torch.Tensor) -> None:
             if on_logits is not None:
-                on_logits[some] = gradient.to(logits.dtype)
+                on_logits[some] = gradient.to(on_logits.dtype)
 
         said = work.run(
             lambda some: _single(logits[some].clone()), logits.shape[-1], emit if on_logits is not None else None
         )
         told.update(said.metrics)
-        ctx.found = (on_logits,)
+        ctx.found, ctx.kinds = (on_logits,), (logits.dtype,)
         return said.loss
 
     @staticmethod
@@ -264,9 +267,11 @@ class _FromLogits(torch.autograd.Function):
 def _times(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     """What was found on the way forward, times the gradient that comes from above; it is given away once."""
     found, ctx.found = ctx.found, None
-    if float(upstream) == 1:
-        return tuple(found)
-    return tuple(None if each is None else each.mul_(upstream.to(each.dtype)) for each in found)
+    if float(upstream) != 1:
+        for each in found:
+            if each is not None:
+                each.mul_(upstream.to(each.dtype))
+    return tuple(None if each is None else each.to(kind) for each, kind in zip(found, ctx.kinds, strict=True))
 
 
 def _slices(count: int, most: int) -> Iterator[slice]:
@@ -295,6 +300,11 @@ def _computed_in(hidden: torch.Tensor) -> torch.dtype:
     """What matrix products with `hidden` are computed in, autocast considered."""
     kind = hidden.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+
+def _wide(kind: torch.dtype) -> torch.dtype:
+    """What gradients are kept in until they are scaled, which is on the way back: float16 would lose small ones."""
+    return torch.float32 if kind == torch.float16 else kind
 
 
 def _single(values: torch.Tensor) -> torch.Tensor:

@@ -47,6 +47,13 @@ def lacking(row: Segment) -> Iterator[str]:
         yield "by_teacher"
 
 
+def likeliest_counts(row: Segment) -> set[int]:
+    """How many of the teacher's likeliest tokens a row knows of its tokens with loss: one number, if all alike."""
+    if not row.teacher_top:
+        return {0}
+    return {len(few) for few, counts in zip(row.teacher_top[1:], row.loss_mask[1:], strict=True) if counts}
+
+
 class Sampler:
     """Draws rows without replacement, in an order shuffled anew each time all have been drawn.
 

@@ -46,6 +46,8 @@ class Team:
         """The team that this process was started in, if it was; the variables are torchrun's."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where NCCL gathers what is no tensor of the model
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), sharded)
@@ -111,10 +113,14 @@ class Team:
         """Make the weights whole again, in each process. What FSDP has put around the layers stays there."""
         if not isinstance(model, FSDPModule):
             return
+        whole: dict[int, tuple[DTensor, torch.nn.Parameter]] = {}  # what is tied stays so
         for module in scored.modules():
             for name, value in list(module._parameters.items()):
                 if isinstance(value, DTensor):
-                    module._parameters[name] = torch.nn.Parameter(value.full_tensor().detach(), value.requires_grad)
+                    if id(value) not in whole:
+                        made = torch.nn.Parameter(value.full_tensor().detach(), value.requires_grad)
+                        whole[id(value)] = (value, made)
+                    module._parameters[name] = whole[id(value)][1]
 
     def wait(self) -> None:
         """Until all are here."""

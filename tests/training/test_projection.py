@@ -229,6 +229,39 @@ def test_what_comes_from_above_multiplies_the_gradient():
     assert torch.allclose(gradients[1], -3 * gradients[0])
 
 
+@pytest.mark.parametrize("name", ["masked_cross_entropy", "squared"])
+def test_gradients_in_half_precision_are_not_lost_where_a_step_has_many_tokens(name):
+    """What comes from above scales them, and comes last."""
+    batch, parts = setting(LOSSES[name], 2)
+    found = []
+    for half in (False, True):
+        hidden, weight = (parts[each].detach().float().requires_grad_() for each in ("hidden", "weight"))
+        with torch.autocast("cpu", torch.float16, enabled=half):
+            said = project(hidden, Head(weight), work(batch, LOSSES[name], 1e7, parts))
+            logits = torch.nn.functional.linear(hidden, weight)
+            own = from_logits(logits, work(batch, LOSSES[name], 1e7, parts))
+        found.append(
+            [grad for each in (said, own) for grad in torch.autograd.grad(each.loss * 65536, (hidden, weight))]
+        )
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() < 0.02 * one.abs().max()
+
+
+def test_a_teacher_that_could_be_trained_gives_a_loss_no_gradient():
+    asked = []
+
+    @needs("teacher_logits")
+    def asking(inputs: LossInputs) -> LossOutput:
+        assert inputs.teacher_logits is not None
+        asked.append(inputs.teacher_logits.requires_grad)
+        return LossOutput(inputs.logits.sum())
+
+    batch, parts = setting(asking, 1)
+    teacher = Head(parts["weight"]).logits_of(parts["hidden"].detach())
+    project(parts["hidden"], Head(parts["weight"]), Work(batch, asking, 1.0, teacher))
+    assert asked == [False]
+
+
 def test_pairs_stay_together_in_a_chunk():
     seen: list[int] = []
 

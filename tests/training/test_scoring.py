@@ -9,7 +9,9 @@ import torch
 import transformers
 from rows import VOCABULARY, tree
 
-from agentdistill.losses import masked_cross_entropy
+from agentdistill.heldout import HeldOut
+from agentdistill.losses import masked_cross_entropy, reverse_kl
+from agentdistill.training import Pool, Progress, TrainingConfig, train
 from agentdistill.training.packing import micro_batches
 from agentdistill.training.projection import Work
 from agentdistill.training.scoring import Scored
@@ -147,3 +149,23 @@ def test_tokens_that_nothing_with_loss_depends_on_get_no_gradient():
     embedding = model.get_input_embeddings().weight.grad
     assert (embedding[silent] == 0).all()
     assert (embedding[[row.input_ids[0] for row in rows]] != 0).any()
+
+
+WINDOWED, UNPACKED = "Mistral, a window of 8", "Falcon, no positions but a bias"
+
+
+@pytest.mark.parametrize(("one", "other"), [(WINDOWED, UNPACKED), (UNPACKED, WINDOWED)])
+def test_rows_that_are_padded_for_one_model_are_no_packed_rows_for_the_other(one, other):
+    student, teacher = made(one).float(), made(other).float()
+    scored = HeldOut(student, tree(4, 1), reverse_kl, 10**6, teacher)
+    measured = scored.measure(student)
+    row_by_row = HeldOut(student, tree(4, 1), reverse_kl, 1, teacher).measure(student)
+    assert measured == pytest.approx(row_by_row, rel=1e-5)
+
+
+def test_a_student_that_cannot_be_given_packed_rows_learns_from_a_teacher_that_can():
+    seen: list[Progress] = []
+    student, teacher = made(UNPACKED).float(), made(WINDOWED).float()
+    config = TrainingConfig(steps=1, tokens_per_step=1000)
+    train(student, [Pool(tree(4, 1), 1.0, reverse_kl)], config, 0, seen.append, teacher=teacher)
+    assert seen[0].loss > 0

@@ -66,4 +66,3 @@ def test_what_some_have_written_down_others_go_on_with(tmp_path, alone, kind, si
     resumed = trained(tmp_path, after, kind if after == 2 else "", state=state, dtype="float64")
     rest = {"told": alone["told"][3:], "weights": alone["weights"]}
     same(resumed, rest, 1e-6)
-    assert not Path(state).exists()
