@@ -108,7 +108,9 @@ class Resumable:
         """Write down that so many steps are done; `facts`, plain JSON, are among what `load` returns."""
         model: Mapping[str, Any] = get_model_state_dict(self.model, options=_WHOLE)
         tensors: dict[str, torch.Tensor] = {f"model/{name}": value for name, value in model.items()}
-        state: Any = get_optimizer_state_dict(self.model, self.optimiser, options=_WHOLE)
+        state: Any = {"state": {}, "param_groups": []}
+        if self.optimiser.state:  # before its first step there is none, and asking for it would count as one
+            state = get_optimizer_state_dict(self.model, self.optimiser, options=_WHOLE)
         for name, moments in state["state"].items():
             tensors |= {f"{moment}/{name}": value for moment, value in moments.items()}
         for index, value in enumerate(self.average.values if self.average else ()):
@@ -142,8 +144,9 @@ class Resumable:
         for kind, by_name in parts.items():
             for name, value in by_name.items():
                 moments.setdefault(name, {})[kind] = value
-        state: Any = {"state": moments, "param_groups": facts["groups"]}
-        set_optimizer_state_dict(self.model, self.optimiser, state, options=_LENIENT)
+        if moments:
+            state: Any = {"state": moments, "param_groups": facts["groups"]}
+            set_optimizer_state_dict(self.model, self.optimiser, state, options=_LENIENT)
         for index, value in enumerate(self.average.values if self.average else ()):
             found = averaged[str(index)].to(value.device)
             value.copy_(
