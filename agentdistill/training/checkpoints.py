@@ -111,7 +111,7 @@ class Resumable:
         state: Any = {"state": {}, "param_groups": []}
         if self.optimiser.state:  # before its first step there is none, and asking for it would count as one
             state = get_optimizer_state_dict(self.model, self.optimiser, options=_WHOLE)
-        for name, moments in state["state"].items():
+        for name, moments in state.get("state", {}).items():  # which only the first process is given
             tensors |= {f"{moment}/{name}": value for moment, value in moments.items()}
         for index, value in enumerate(self.average.values if self.average else ()):
             tensors[f"average/{index}"] = value.full_tensor() if isinstance(value, DTensor) else value
