@@ -39,7 +39,7 @@ class Silent:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_takeover_label_or_judgement_misses_its_world(tmp_path):
-    """Of runs that succeed neither: a student that does half of the tasks has both kinds."""
+    """Nor of runs that succeed, of which this student has some."""
     recipes = {name: read_recipe(HERE.parent / "examples" / "recipes" / f"{name}.toml") for name in RECIPES}
     config = RunConfig.model_validate(SMALL | {"arms": {}}).model_copy(update={"arms": recipes})
     report = distill(config, tmp_path / "run", Silent())
@@ -48,6 +48,4 @@ def test_no_takeover_label_or_judgement_misses_its_world(tmp_path):
         assert "infrastructure error" not in report.refused[name], name
     with RunStore.read(tmp_path / "run") as store:
         for name in ("random-switch", "dagger", "srft"):
-            ended = [trace.succeeded for _, trace in store.trajectories("rollout", name, 0)]
-            assert any(ended), name
-            assert not all(ended), name
+            assert any(trace.succeeded for _, trace in store.trajectories("rollout", name, 0)), name
