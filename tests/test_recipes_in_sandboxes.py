@@ -47,5 +47,9 @@ def test_no_takeover_label_or_judgement_misses_its_world(tmp_path):
     for name in RECIPES:
         assert "infrastructure error" not in report.refused[name], name
     with RunStore.read(tmp_path / "run") as store:
-        for name in ("random-switch", "dagger", "srft"):
-            assert any(trace.succeeded for _, trace in store.trajectories("rollout", name, 0)), name
+        ended = {
+            name: [trace.succeeded for _, trace in store.trajectories("rollout", name, 0)]
+            for name in ("random-switch", "dagger", "srft")
+        }
+    assert all(map(any, ended.values()))
+    assert not all(map(all, ended.values()))

@@ -66,3 +66,4 @@ def test_what_some_have_written_down_others_go_on_with(tmp_path, alone, kind, si
     resumed = trained(tmp_path, after, kind if after == 2 else "", state=state, dtype="float64")
     rest = {"told": alone["told"][3:], "weights": alone["weights"]}
     same(resumed, rest, 1e-6)
+    assert [each.name for each in tmp_path.iterdir() if each.is_dir()] == ["state"]  # whole, until the student is kept
