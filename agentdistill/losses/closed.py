@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from agentdistill.losses.base import AnyLoss, Loss, LossInputs, LossOutput, unwrapped
+from agentdistill.losses.base import AnyLoss, Loss, LossOutput, unwrapped
 
 ClosedForm = Callable[..., tuple[LossOutput, torch.Tensor]]
 """From `Tokens` and the loss's options to what the loss says and its gradient on the logits [tokens, vocabulary]."""
@@ -95,23 +95,3 @@ def _declared(loss: Loss, name: str) -> Callable[..., Any] | None:
     function, options = unwrapped(loss)
     form = getattr(function, name, None)
     return partial(form, **options) if form is not None and options else form
-
-
-def as_tokens(inputs: LossInputs, logits: torch.Tensor) -> Tokens:
-    """The tokens of `inputs` that carry loss; `logits` [tokens, vocabulary] are those that predict them."""
-    mask = inputs.loss_mask
-
-    def of(values: torch.Tensor | None) -> torch.Tensor | None:
-        return None if values is None else values[:, 1:][mask[:, 1:]]
-
-    teacher = inputs.teacher_logits
-    return Tokens(
-        logits=logits,
-        ids=inputs.input_ids[:, 1:][mask[:, 1:]],
-        weights=inputs.weights[:, 1:][mask[:, 1:]],
-        by_teacher=inputs.by_teacher[:, 1:][mask[:, 1:]],
-        normaliser=inputs.normaliser,
-        teacher_logits=None if teacher is None else teacher[:, :-1][mask[:, 1:]].to(logits.dtype),
-        teacher_top_ids=of(inputs.teacher_top_ids),
-        teacher_top_logprobs=of(inputs.teacher_top_logprobs),
-    )

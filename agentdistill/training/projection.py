@@ -73,9 +73,9 @@ class Work:
         """The loss [no dimension] without gradient, which goes to `emit`, if anybody wants it."""
         batch = self.batch
         most = _most(vocabulary)
-        form, paired = closed_form_of(self.loss), from_logprobs_of(self.loss)
-        if paired is not None:
-            return self._from_logprobs(paired, logits, list(_slices(len(batch.said), most)), emit)
+        form, through_logprobs = closed_form_of(self.loss), from_logprobs_of(self.loss)
+        if through_logprobs is not None:
+            return self._from_logprobs(through_logprobs, logits, list(_slices(len(batch.said), most)), emit)
         total, metrics = torch.zeros((), device=batch.said.device), Counter[str]()
         single = is_per_token(self.loss)
         pieces = ((some, None) for some in _slices(len(batch.said), most)) if single else _of_rows(batch, most)

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from agentdistill.errors import UsageError
 from agentdistill.losses import LossSpec, load_loss
-from agentdistill.training import LoraConfig, Pool, Progress, TrainingConfig, train
+from agentdistill.policies.tiny import TinyConfig, make_tokenizer
+from agentdistill.training import LoraConfig, Pool, Progress, TrainingConfig, save_checkpoint, train
 from agentdistill.training.optimising import rate_at
 
 CONFIG = TrainingConfig(steps=7, tokens_per_step=40, learning_rate=1e-2, save_every=2)
@@ -89,6 +90,19 @@ def test_what_another_training_has_left_is_not_gone_on_with(tmp_path):
     run(CONFIG, state, stop=5)
     _, seen = run(CONFIG.model_copy(update={"learning_rate": 2e-2}), state)
     assert seen[0].step == 1
+
+
+def test_where_a_training_was_goes_when_its_student_is_there_and_not_before(tmp_path, monkeypatch):
+    state, kept = tmp_path / "state", tmp_path / "kept"
+    model, _ = run(CONFIG, state)
+    tokenizer = make_tokenizer(["nothing to read"], TinyConfig())
+    with monkeypatch.context() as full:
+        full.setattr(tokenizer, "save_pretrained", lambda folder: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(OSError, match="no space"):
+            save_checkpoint(model, tokenizer, kept, {}, state=state)
+    assert (state / "complete.json").exists()
+    save_checkpoint(model, tokenizer, kept, {"steps": 7}, state=state)
+    assert [each.name for each in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_state_without_its_marker_is_not_there(tmp_path):
