@@ -21,11 +21,14 @@ from typing import Any
 import torch
 
 from agentdistill.losses import Loss, LossInputs, LossOutput, Tokens
-from agentdistill.losses.closed import closed_form_of, from_logprobs_of, is_per_token
+from agentdistill.losses.closed import ClosedForm, closed_form_of, from_logprobs_of, is_per_token
 from agentdistill.training.packing import Batch
 
 CHUNK_BYTES = 2**25
 """About how large the logits of one chunk are: enough to keep the matrix products busy."""
+
+CACHE_BYTES = 2**21
+"""About how large the logits are that a formula goes over at a time on a CPU: several times each, in its cache."""
 
 Logits = Callable[[slice], torch.Tensor]
 """The logits [tokens, vocabulary] of some of a batch's tokens that carry loss: a new tensor, without gradient."""
@@ -82,7 +85,7 @@ class Work:
         for some, rows in pieces:
             found = logits(some)
             if form is not None:
-                said, gradient = form(self._tokens(some, found))
+                said, gradient = _by_formula(form, self._tokens(some, found))
             else:
                 said, gradient = self._differentiated(some, rows, found)
             if emit is not None:
@@ -272,6 +275,19 @@ def _times(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
             if each is not None:
                 each.mul_(upstream.to(each.dtype))
     return tuple(None if each is None else each.to(kind) for each, kind in zip(found, ctx.kinds, strict=True))
+
+
+def _by_formula(form: ClosedForm, tokens: Tokens) -> tuple[LossOutput, torch.Tensor]:
+    """What a closed form says of these tokens; its gradient is written over their logits."""
+    count, vocabulary = tokens.logits.shape
+    most = max(1, CACHE_BYTES // (4 * vocabulary)) if tokens.logits.device.type == "cpu" else max(1, count)
+    total, metrics = tokens.logits.new_zeros(()), Counter[str]()
+    for some in _slices(count, most):
+        said, gradient = form(tokens.part(some))
+        tokens.logits[some] = gradient
+        total = total + said.loss
+        metrics.update(said.metrics)
+    return LossOutput(total, dict(metrics)), tokens.logits
 
 
 def _slices(count: int, most: int) -> Iterator[slice]:

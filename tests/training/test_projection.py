@@ -134,14 +134,20 @@ def same(found: LossOutput, wanted: LossOutput, leaves: list[torch.Tensor]) -> N
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@given(seed=st.integers(0, 999), chunk=st.sampled_from([1, 5 * 4 * VOCABULARY, 2**25]), bias=st.booleans())
+@given(
+    seed=st.integers(0, 999),
+    chunk=st.sampled_from([1, 5 * 4 * VOCABULARY, 2**25]),
+    cache=st.sampled_from([1, 3 * 4 * VOCABULARY, 2**21]),
+    bias=st.booleans(),
+)
 @settings(max_examples=12)
-def test_loss_and_gradients_are_those_of_the_dense_computation(name, seed, chunk, bias):
+def test_loss_and_gradients_are_those_of_the_dense_computation(name, seed, chunk, cache, bias):
     loss = LOSSES[name]
     batch, parts = setting(loss, seed, bias=bias)
     leaves = [each for each in (parts["hidden"], parts["weight"], parts["bias"]) if each is not None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(projection, "_most", lambda vocabulary: max(1, chunk // (4 * vocabulary)))
+        patch.setattr(projection, "CACHE_BYTES", cache)
         found = project(parts["hidden"], Head(parts["weight"], parts["bias"]), work(batch, loss, 7.0, parts))
     same(found, dense(batch, loss, 7.0, parts), leaves)
 
