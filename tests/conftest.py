@@ -6,6 +6,8 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Small tensors, and often several processes at once: threads would wait for each other. torch reads this when imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The libraries underneath look for models on a hub unless told not to.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

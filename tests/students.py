@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, cast
 
-import torch
 from agentdistill_environments.depot import Depot
 from agentdistill_environments.repair import Repair
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -24,8 +23,6 @@ from agentdistill.records import Divergence, Message, Segment, Task, ToolCall, T
 from agentdistill.rollout import EpisodeSpec, Rollout
 from agentdistill.segments import segments_of
 from agentdistill.training import Pool, TrainingConfig, train
-
-torch.set_num_threads(1)
 
 SMALL = TinyConfig(vocabulary=500, hidden=32, layers=2, heads=2, context=640)
 

@@ -49,7 +49,6 @@ POURER = load_policy(f"{EXAMPLES / 'own_teacher.py'}:Pourer")  # it goes by the 
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)  # so that a batch's company cannot decide a token
 sys.path.insert(0, sys.argv[1])
 from test_recipes import Silent

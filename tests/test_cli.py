@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from agentdistill.bought import Bought
 from agentdistill.cli import main
 from agentdistill.store import RunStore
 
-torch.set_num_threads(1)
-
 COMMAND = str(Path(sys.executable).with_name("agentdistill"))
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 TINY = """
 environment = "depot"
@@ -63,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     folder = tmp_path_factory.mktemp("cli")
     (folder / "tiny.toml").write_text(TINY)
     command = [COMMAND, "run", str(folder / "tiny.toml"), "--folder", str(folder / "run")]
-    return folder / "run", subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
+    return folder / "run", subprocess.run(command, capture_output=True, check=False)
 
 
 def typed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -169,7 +164,6 @@ def test_an_input_error_shows_no_traceback_in_a_real_process(settings, tmp_path)
     done = subprocess.run(
         [COMMAND, "run", str(settings), "--folder", str(tmp_path / "run"), "--set", "environment=depott"],
         capture_output=True,
-        env=ENVIRONMENT,
         check=False,
     )
     assert done.returncode == 2
@@ -286,7 +280,7 @@ def test_a_finished_run_is_exported_as_exactly_what_it_has_trained_on(capsys, fi
 
 def test_ctrl_c_is_one_line_and_the_same_command_again_goes_on(settings, tmp_path, finished):
     command = [COMMAND, "run", str(settings), "--folder", str(tmp_path / "run")]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stderr is not None
     seen = b""
     while b"base: buying" not in seen and child.poll() is None:
@@ -299,12 +293,10 @@ def test_ctrl_c_is_one_line_and_the_same_command_again_goes_on(settings, tmp_pat
     assert b"the same command again" in last[0]
     assert b"Traceback" not in err
     assert out == b""
-    stopped = subprocess.run(
-        [COMMAND, "report", str(tmp_path / "run")], capture_output=True, env=ENVIRONMENT, check=False
-    )
+    stopped = subprocess.run([COMMAND, "report", str(tmp_path / "run")], capture_output=True, check=False)
     assert (stopped.returncode, stopped.stderr.count(b"\n")) == (2, 1)
     assert b"not finished" in stopped.stderr
-    again = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
+    again = subprocess.run(command, capture_output=True, check=False)
     assert again.returncode == 0, again.stderr
     assert b"transcripts" not in again.stderr
     assert again.stdout == finished[1].stdout
@@ -345,7 +337,7 @@ def test_an_unsound_environment_fails_its_check_with_exit_code_1(capsys, tmp_pat
 
 
 def test_help_is_there_without_loading_a_model():
-    done = subprocess.run([COMMAND, "--help"], capture_output=True, env=ENVIRONMENT, check=False)
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, check=False)
     assert done.returncode == 0
     for command in (b"demo", b"run", b"evaluate", b"report", b"env"):
         assert command in done.stdout

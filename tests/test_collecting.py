@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from messy import Messy, Solving, write_task
 from rich.console import Console
 from test_cli import ENVIRONMENT, one_line, typed
@@ -26,8 +25,6 @@ from agentdistill.policies.tiny import TinyConfig, make_student, make_tokenizer,
 from agentdistill.records import Recovery
 from agentdistill.store import RunStore
 from agentdistill.testing import ChatServer
-
-torch.set_num_threads(1)
 
 COMMAND = str(Path(sys.executable).with_name("agentdistill"))
 QUICK = ", backoff = 0.005, longest_backoff = 0.05, timeout = 20.0"

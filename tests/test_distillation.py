@@ -30,8 +30,6 @@ from agentdistill.rollout import EpisodeSpec, Rollout
 from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
 
-torch.set_num_threads(1)
-
 ARMS = ("base", "clean", "clean-explore", "recovery")
 SMALL: dict[str, Any] = {
     "environment": "depot",
@@ -276,10 +274,7 @@ def write_toml(path: Path, settings: dict[str, Any]) -> None:
 def start(settings: Path, folder: Path) -> subprocess.Popen[bytes]:
     """The command in a session of its own, so that whatever it leaves behind can be found."""
     command = [str(Path(sys.executable).with_name("agentdistill")), "run", str(settings), "--folder", str(folder)]
-    quiet = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, start_new_session=True, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def still_there(pid: int, folder: Path) -> Iterator[int]:

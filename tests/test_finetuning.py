@@ -30,8 +30,6 @@ from agentdistill.store import FILE, EpisodeKey, RunStore
 from agentdistill.trainable import read_training_data
 from agentdistill.training import save_checkpoint
 
-torch.set_num_threads(1)
-
 QUICK = ("--set", "training.steps=6", "--set", "training.tokens_per_step=120", "--set", "training.learning_rate=3e-3")
 
 

@@ -1,6 +1,7 @@
 """Each module of the library imports from lower floors only; environments import the library, never the reverse."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,3 +181,13 @@ def test_a_forbidden_import_is_found_wherever_it_stands(source, module, told):
 def test_an_allowed_import_is_not_reported(source, module, is_package):
     known = {"agentdistill", "agentdistill.sandbox", "agentdistill.sandbox.base"}
     assert not list(problems_of(module, imports_of(source, module, is_package, known)))
+
+
+def test_every_package_is_one_that_a_wheel_gets():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    there = {
+        module_name(path, ROOT / folder, package)
+        for package, folder in setuptools["package-dir"].items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(setuptools["packages"]) == there

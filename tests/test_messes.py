@@ -17,7 +17,6 @@ from typing import Any
 
 import climbers
 import pytest
-import torch
 from agentdistill_environments.terminal import Terminal
 from endpoints import QUICK
 from hypothesis import given
@@ -36,8 +35,6 @@ from agentdistill.records import Completion
 from agentdistill.recovering import MessConfig, climb_out
 from agentdistill.results import MessReport, clustered_rate, rate_of, read_report
 from agentdistill.testing import ChatServer
-
-torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
 COMMAND = str(Path(sys.executable).with_name("agentdistill"))
@@ -222,7 +219,7 @@ def test_what_was_finished_when_a_run_was_killed_is_not_done_again(tasks, tmp_pa
     log, folder = tmp_path / "log", tmp_path / "run"
     command = [COMMAND, "evaluate", f"{ROOT / 'tests' / 'climbers.py'}:Slow", "--from-messes", str(tasks), "--json"]
     command += ["--folder", str(folder), "--live", "1"]
-    environment = os.environ | {"CLIMBERS_LOG": str(log), "CLIMBERS_SECONDS": "0.3", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"CLIMBERS_LOG": str(log), "CLIMBERS_SECONDS": "0.3"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and finished(folder) < 1:
         time.sleep(0.02)

@@ -22,8 +22,6 @@ from agentdistill.recipes import TakeoverRecipe, read_recipe
 from agentdistill.settings import RunConfig
 from agentdistill.store import RunStore
 
-torch.set_num_threads(1)
-
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.toml"))
 SMALL: dict[str, Any] = {
@@ -144,7 +142,7 @@ def test_a_recipe_runs_from_end_to_end_and_goes_on_after_a_kill_without_buying_t
         shutil.copytree(base, tmp_path / folder)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     program = (
-        "import sys, torch; torch.set_num_threads(1); torch.set_default_dtype(torch.float64)\n"
+        "import sys, torch; torch.set_default_dtype(torch.float64)\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from test_recipes import Silent\n"
         "from agentdistill.distillation import distill; from agentdistill.settings import RunConfig\n"

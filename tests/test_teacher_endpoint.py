@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from test_cli import TINY, one_line, typed
 from transformers import PreTrainedTokenizerFast
 
@@ -26,10 +24,7 @@ from agentdistill.store import RunStore
 from agentdistill.testing import ChatServer
 from agentdistill.testing.chat_server import PASSING
 
-torch.set_num_threads(1)
-
 COMMAND = str(Path(sys.executable).with_name("agentdistill"))
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def key_of(request: Request) -> str:
@@ -42,7 +37,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     folder = tmp_path_factory.mktemp("plain")
     (folder / "tiny.toml").write_text(TINY)
     command = [COMMAND, "run", str(folder / "tiny.toml"), "--folder", str(folder / "run")]
-    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=True)
+    done = subprocess.run(command, capture_output=True, check=True)
     return folder / "run", done.stdout
 
 
@@ -80,12 +75,12 @@ def test_a_run_with_a_failing_server_is_killed_resumed_and_ends_as_the_run_witho
     with ChatServer(teacher, tokenizer=teacher.tokenizer, faults=faults, seed=4, latency=0.02) as server:
         config = configured(tmp_path, server, "teacher_budget = {tokens = 5_000_000}")
         command = [COMMAND, "run", str(config), "--folder", str(tmp_path / "run")]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while server.served.answers < 20 and child.poll() is None:
             time.sleep(0.005)
         child.send_signal(signal.SIGKILL)
         child.communicate()
-        done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
+        done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         assert server.served.faults.total() > 0
         served = server.served

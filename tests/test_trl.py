@@ -24,7 +24,6 @@ from agentdistill.testing import ChatServer
 
 datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.slow
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,6 @@ from agentdistill.policies.local import LocalPolicy, Sampling
 from agentdistill.records import Completion, Message
 from agentdistill.testing import ChatServer
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

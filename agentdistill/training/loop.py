@@ -294,7 +294,7 @@ class _Training:
         for pool in self.pools:
             digest.update(repr((pool.share, name_of(pool.loss), sorted(unwrapped(pool.loss)[1].items()))).encode())
             for row in sides(pool.rows):
-                said = [row.loss_mask, row.weights, row.logprobs, row.teacher_logprobs, row.by_teacher]
+                said = [row.loss_mask, row.weights, row.logprobs, row.teacher_logprobs, row.teacher_top, row.by_teacher]
                 digest.update(json.dumps([row.id, row.input_ids, *said]).encode())
         return digest.hexdigest()
 

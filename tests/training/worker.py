@@ -16,7 +16,6 @@ from agentdistill.training import Pool, Progress, TrainingConfig, train
 
 
 def main(out: Path, state: Path | None, stop: int, sharded: bool, dtype: str) -> None:
-    torch.set_num_threads(1)
     torch.set_default_dtype(getattr(torch, dtype))
     model, told = small(), []
     config = TrainingConfig(

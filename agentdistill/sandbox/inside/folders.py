@@ -108,6 +108,28 @@ class Found:
         self.removed: list[bytes] = []
         self.room = room
 
+    def make(self, structure: bytes) -> bytes:
+        """Take in an object that was made; its digest."""
+        name = digest(structure)
+        self.structure[name] = structure
+        return name
+
+    def make_links(self, sharing: Iterable[list[bytes]]) -> bytes:
+        """Make the links object of files that have several names, if there are such; its digest."""
+        several = [paths for paths in sharing if len(paths) > 1]
+        return self.make(encode_links(several)) if several else NO_LINKS
+
+    def read(self, chunks: Iterable[bytes], size: int) -> bytes:
+        """Read a content of `size` bytes, and keep it if there is room; its digest."""
+        if size > self.room:
+            return content_digest(chunks)
+        chunks = list(chunks)
+        name = content_digest(chunks)
+        if name not in self.fresh:
+            self.fresh[name] = b"".join(chunks)
+            self.room -= size
+        return name
+
 
 class Folders:
     """All directories of a workspace.
@@ -418,48 +440,26 @@ class Folders:
                     entries.append((name, kind, 0, folder.targets[name]))
                 else:
                     entries.append((name, kind, mode, b""))
-            structure = encode_directory(entries)
-            folder.digest = digest(structure)
-            found.structure[folder.digest] = structure
+            folder.digest = found.make(encode_directory(entries))
         if found.whole:
             self._contents, self._most_contents = seen, len(seen)
             self._outgrows(len(seen), sum(size for _, size, _ in seen.values()))
         else:
             self._contents.update(seen)
         self._touched.clear()
-        links = self._links(found)
-        structure = encode_tree(self._top.mode, self._top.digest or b"", links)
-        found.tree = digest(structure)
-        found.structure[found.tree] = structure
-
-    def _links(self, found: Found) -> bytes:
-        """Make the links object, if there is one."""
         groups: dict[int, list[bytes]] = {}
-        for folder in self._sharing:
-            for inode, path, _ in folder.shared:
+        for shared in self._sharing:
+            for inode, path, _ in shared.shared:
                 groups.setdefault(inode, []).append(path)
-        several = [paths for paths in groups.values() if len(paths) > 1]
-        if not several:
-            return NO_LINKS
-        structure = encode_links(several)
-        found.structure[digest(structure)] = structure
-        return digest(structure)
+        links = found.make_links(groups.values())
+        found.tree = found.make(encode_tree(self._top.mode, self._top.digest or b"", links))
 
     def _read(self, path: bytes, info: os.stat_result, found: Found) -> tuple[int, int, bytes]:
         """Ctime, size and digest of a file."""
-        size = info.st_size
-        chunks: Iterable[bytes] = self._chunks(path, size)
-        if size <= found.room:
-            chunks = list(chunks)
-            name = content_digest(chunks)
-            if name not in found.fresh:
-                found.fresh[name] = b"".join(chunks)
-                found.room -= size
-        else:
-            name = content_digest(chunks)
+        name = found.read(self._chunks(path, info.st_size), info.st_size)
         if not info.st_mode & stat.S_IRUSR:
             info = os.lstat(self._full(path))  # lending the permission changed its ctime
-        return info.st_ctime_ns, size, name
+        return info.st_ctime_ns, info.st_size, name
 
     def _chunks(self, path: bytes, size: int) -> Iterator[bytes]:
         full = self._full(path)

@@ -30,20 +30,16 @@ from .tree_objects import (
     FIFO,
     FILE,
     LONGEST_PATH,
-    NO_LINKS,
     SOCKET,
     SYMLINK,
-    content_digest,
-    digest,
     encode_directory,
-    encode_links,
     encode_tree,
     owned,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .listing import Listed
 
@@ -134,7 +130,8 @@ class RootFolders:
                         if content is None:
                             content = known.get(key)
                             if content is None or content[0] != info.st_ctime_ns or content[1] != info.st_size:
-                                content = self._read(prefix + name, info, found)
+                                value = found.read(self.content(prefix + name, info.st_size), info.st_size)
+                                content = info.st_ctime_ns, info.st_size, value
                             seen[key] = content
                             used += info.st_blocks * _BLOCK
                         value = content[2]
@@ -144,9 +141,7 @@ class RootFolders:
                         found.contents[value] = info.st_size, prefix + name
                 files += name not in folder.image
                 entries.append((name, kind, mode, value))
-            structure = encode_directory(entries, owners=True)
-            folder.digest = digest(structure)
-            found.structure[folder.digest] = structure
+            folder.digest = found.make(encode_directory(entries, owners=True))
         sure = now - _TICK
         self._seen = seen
         self._contents = {
@@ -158,11 +153,9 @@ class RootFolders:
         self._fresh = False
         self.used = used, files
         self.looks += 1
-        links = self._links(sharing, found)
+        links = found.make_links(sharing.values())
         top = self._order[0]
-        structure = encode_tree(_mode(top.info), top.digest, links, owners=True)
-        found.tree = digest(structure)
-        found.structure[found.tree] = structure
+        found.tree = found.make(encode_tree(_mode(top.info), top.digest, links, owners=True))
         return found
 
     def measure(self) -> tuple[int, int]:
@@ -299,27 +292,6 @@ class RootFolders:
             return True
         # Before anything has run, whatever is here is what the engine took from the image.
         return self._fresh and there[6] == info.st_mtime_ns
-
-    def _links(self, sharing: dict[tuple[int, int], list[bytes]], found: Found) -> bytes:
-        several = [paths for paths in sharing.values() if len(paths) > 1]
-        if not several:
-            return NO_LINKS
-        structure = encode_links(several)
-        found.structure[digest(structure)] = structure
-        return digest(structure)
-
-    def _read(self, path: bytes, info: os.stat_result, found: Found) -> tuple[int, int, bytes]:
-        size = info.st_size
-        chunks: Iterable[bytes] = self.content(path, size)
-        if size <= found.room:
-            chunks = list(chunks)
-            name = content_digest(chunks)
-            if name not in found.fresh:
-                found.fresh[name] = b"".join(chunks)
-                found.room -= size
-        else:
-            name = content_digest(chunks)
-        return info.st_ctime_ns, size, name
 
 
 def _mode(info: os.stat_result) -> int:
