@@ -25,7 +25,16 @@ from agentdistill.rollout import Watcher
 from agentdistill.store import RunStore
 from agentdistill.trackers import load_trackers, tracked
 from agentdistill.trainable import TrainingData, is_run, read_training_data, told, without_unfit
-from agentdistill.training import Pool, Progress, TrainingConfig, check_pools, checkpoint_facts, save_checkpoint, train
+from agentdistill.training import (
+    Pool,
+    Progress,
+    TrainingConfig,
+    check_pools,
+    checkpoint_facts,
+    leave_team,
+    save_checkpoint,
+    train,
+)
 from agentdistill.training.sampling import sides, supervised_tokens
 
 LEARNING_RATE = 1e-5
@@ -165,6 +174,7 @@ def _train(
         adapter=folder / "adapter" if config.training.lora else None,
         sharded=config.sharded,
     )
+    leave_team()
 
 
 def _refuse_unfit(config: FinetuneConfig, spec: LossSpec, data: TrainingData) -> None:

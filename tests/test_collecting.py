@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from messy import Messy, Solving, write_task
 from rich.console import Console
-from test_cli import ENVIRONMENT, one_line, typed
+from test_cli import one_line, typed
 
 from agentdistill import exporting
 from agentdistill.cli.progress import ConsoleWatcher
@@ -263,19 +263,19 @@ def test_a_secret_that_was_said_is_in_no_export(capsys, collected, tokenizer, tm
 def test_a_collection_that_was_killed_goes_on_and_buys_nothing_twice(tasks, tmp_path):
     with ChatServer(Messy(tasks), latency=0.02) as student, ChatServer(Solving(tasks), latency=0.05) as teacher:
         command = [COMMAND, *arguments(tasks, tmp_path, endpoint(student, "weak"), endpoint(teacher, "strong"))]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while teacher.served.answers < 4 and child.poll() is None:
             time.sleep(0.005)
         child.send_signal(signal.SIGKILL)
         child.communicate()
-        done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
+        done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         summary = json.loads(done.stdout)
         assert summary["kept"] == 6
         # Only what was in flight at the kill was asked again: its answer had come to nobody.
         assert teacher.served.answers - summary["teacher_calls"] <= 6
         before = teacher.served.answers, student.served.answers
-        again = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
+        again = subprocess.run(command, capture_output=True, check=False)
         assert json.loads(again.stdout) == summary
         assert (teacher.served.answers, student.served.answers) == before
 

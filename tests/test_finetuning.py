@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from students import SMALL, clean_segments, clean_traces, depot_tokenizer, untrained
-from test_cli import COMMAND, ENVIRONMENT, one_line, typed
+from test_cli import COMMAND, one_line, typed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentdistill.formats.tables import split_of, write_rows
@@ -428,7 +428,6 @@ def test_what_was_measured_outlives_a_kill_and_is_not_there_twice_when_training_
     killed = subprocess.run(
         [COMMAND, *command, "--tracker", f"{tmp_path}/killer.py:Killer"],
         capture_output=True,
-        env=ENVIRONMENT,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -488,7 +487,6 @@ def test_two_processes_come_to_what_one_comes_to(capsys, tmp_path, student, shar
     done = subprocess.run(
         [*torchrun, *command, "--out", str(tmp_path / "two"), "--set", f"sharded={sharded}"],
         capture_output=True,
-        env=ENVIRONMENT,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()

@@ -7,6 +7,7 @@ meet the vocabulary, a chunk at a time (`projection`); the rest is a plain loop 
 from agentdistill.training.checkpoints import MARKER, checkpoint_facts, save_checkpoint
 from agentdistill.training.config import LoraConfig, TrainingConfig
 from agentdistill.training.loop import Pool, Progress, check_pools, train
+from agentdistill.training.team import leave_team
 
 __all__ = [
     "MARKER",
@@ -16,6 +17,7 @@ __all__ = [
     "TrainingConfig",
     "check_pools",
     "checkpoint_facts",
+    "leave_team",
     "save_checkpoint",
     "train",
 ]

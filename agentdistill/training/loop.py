@@ -93,7 +93,8 @@ def train(
     Log-probabilities of the reference are those of `model` as it is now, found once for each row before anything is
     trained; the model is not kept twice.
 
-    Started by ``torchrun``, the processes train together and come to what one of them would have come to.
+    Started by ``torchrun``, the processes train together and come to what one of them would have come to; their group
+    is there until `leave_team`.
 
     Args:
         model: the student.

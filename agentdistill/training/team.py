@@ -126,3 +126,14 @@ class Team:
         """Until all are here."""
         if self.size > 1:
             dist.barrier()
+
+
+def leave_team() -> None:
+    """End the group of processes that `train` has joined, if there is one, once all of them are here.
+
+    Where a process ends straight after an exchange of tensors, gloo's threads may hold some of them still, and it is
+    ended by SIGABRT though all its work is done (pytorch/pytorch#179291).
+    """
+    if dist.is_initialized():
+        dist.barrier()  # waited for without the interpreter's lock, which those threads need
+        dist.destroy_process_group()

@@ -12,7 +12,11 @@ from rows import pairs, tree
 from test_resuming import small
 
 from agentdistill.losses import LossSpec, load_loss
-from agentdistill.training import Pool, Progress, TrainingConfig, train
+from agentdistill.training import Pool, Progress, TrainingConfig, leave_team, train
+
+
+class Stopped(Exception):
+    """It was to go no further."""
 
 
 def main(out: Path, state: Path | None, stop: int, sharded: bool, dtype: str) -> None:
@@ -26,16 +30,17 @@ def main(out: Path, state: Path | None, stop: int, sharded: bool, dtype: str) ->
     def on_step(progress: Progress) -> None:
         told.append([progress.step, progress.loss, progress.gradient_norm, progress.computed_tokens])
         if progress.step == stop:
-            raise SystemExit(0)
+            raise Stopped
 
     try:
         train(model, pools, config, 5, on_step, state=state, sharded=sharded)
+    except Stopped:
+        pass
+    else:
         if not dist.is_initialized() or dist.get_rank() == 0:
             weights = {name: value.double().flatten().tolist() for name, value in model.state_dict().items()}
             out.write_text(json.dumps({"told": told, "weights": weights}))
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    leave_team()
 
 
 if __name__ == "__main__":
