@@ -152,13 +152,15 @@ def test_a_tmpfs_made_by_the_sandbox_counts_and_so_do_its_many_small_files(owner
     line = [bwrap, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--die-with-parent"]
     group = owner.create(memory_bytes=64 * MIB, processes=50, cpus=1)
     full = "f = open('/tmp/x', 'wb')\nfor _ in range(200): f.write(b'x' * (1 << 20))\nprint('kept')"
-    assert "kept" not in run(group, full, *line).stdout
-    assert group.met().killed_for_memory == 1
+    ended = run(group, full, *line)
+    assert "kept" not in ended.stdout
+    assert group.met().killed_for_memory == 1, (ended.returncode, ended.stdout)
     group.remove()
     group = owner.create(memory_bytes=64 * MIB, processes=50, cpus=1)
     flood = "import os\nfor n in range(1000000): os.mknod(f'/tmp/{n}')\nprint('kept')"
-    assert "kept" not in run(group, flood, *line).stdout
-    assert group.met().killed_for_memory == 1
+    ended = run(group, flood, *line)
+    assert "kept" not in ended.stdout
+    assert group.met().killed_for_memory == 1, (ended.returncode, ended.stdout)
     group.remove()
 
 
