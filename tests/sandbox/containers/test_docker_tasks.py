@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from agentdistill_environments.terminal import Terminal
 from images import python_image
-from test_docker_images import built
+from test_docker_images import forget_built
 
 from agentdistill.errors import InfrastructureError, TaskError
 from agentdistill.formats.harbor import find_tasks
@@ -28,8 +28,7 @@ BASE = "agentdistill-test-base"
 def base(client) -> Iterator[str]:
     client.tag(python_image(client), BASE, "latest")
     yield f"{BASE}:latest"
-    for name in built(client):
-        client.remove_image(name, force=True)
+    forget_built(client)
     client.remove_image(f"{BASE}:latest", force=True)
 
 
