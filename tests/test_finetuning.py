@@ -166,7 +166,9 @@ def test_a_row_that_is_none_is_one_line(capsys, tmp_path, student, row, expected
 @pytest.mark.parametrize("text", ["", "\n", "[1]\n", "{'a': 1}\n", '{"input_ids": [1\n'])
 def test_a_file_that_holds_no_rows_is_one_line(capsys, tmp_path, student, text):
     (tmp_path / "rows.jsonl").write_text(text)
-    one_line_last(typed(capsys, "train", tmp_path / "rows.jsonl", "--model", student, "--out", tmp_path / "out"))
+    said = one_line_last(typed(capsys, "train", tmp_path / "rows.jsonl", "--model", student, "--out", tmp_path / "out"))
+    assert "rows.jsonl" in said
+    assert not (tmp_path / "out").exists()
 
 
 def one_line_last(said: tuple[int, str, str]) -> str:

@@ -82,9 +82,9 @@ def test_a_dockerfile_that_fails_says_so_with_the_end_of_its_log(client, image, 
 
 @pytest.mark.usefixtures("forgets_images")
 def test_building_reaches_no_network_unless_asked(image, task):
-    (task / "Dockerfile").write_text(f"FROM {image}\nRUN test $(ls /sys/class/net) = lo\n")
-    with DockerBackend(build=task) as backend:
-        backend.create().close()
+    (task / "Dockerfile").write_text(f"FROM {image}\nRUN ls /sys/class/net >/reached\n")
+    with DockerBackend(build=task) as backend, backend.create() as sandbox:
+        assert sandbox.exec("cat /reached").output.split() == ["lo"]
 
 
 def test_a_folder_without_a_dockerfile_and_an_image_that_works_in_a_strange_place_are_refused(client, tmp_path):
