@@ -448,8 +448,8 @@ class Folders:
             self._contents.update(seen)
         self._touched.clear()
         groups: dict[int, list[bytes]] = {}
-        for shared in self._sharing:
-            for inode, path, _ in shared.shared:
+        for holder in self._sharing:
+            for inode, path, _ in holder.shared:
                 groups.setdefault(inode, []).append(path)
         links = found.make_links(groups.values())
         found.tree = found.make(encode_tree(self._top.mode, self._top.digest or b"", links))
